@@ -1,0 +1,3 @@
+"""wsiseg: whole-slide nucleus and tissue segmentation."""
+
+__version__ = "0.1.0"

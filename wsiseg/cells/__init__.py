@@ -1,0 +1,1 @@
+"""Cells: polygons, their rasters and their table."""

@@ -1,0 +1,125 @@
+"""Cells on their way from the store to the exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.cells.polygons import Polygons
+from wsiseg.geometry import Box, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class CellClass:
+    """A class of cells and the colour it is drawn in, ``(r, g, b)``."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CellsInfo:
+    """What is common to all cells of a slide.
+
+    Attributes
+    ----------
+    slide
+        Name of the slide (file name, no path).
+    level0
+        Level 0: the frame of all coordinates.
+    frame
+        The frame that the segmentation worked in; label images are drawn in it.
+    classes
+        Index ``i`` of ``CellBatch.class_index`` means ``classes[i]``.
+    origin_px
+        Level-0 position of QuPath's origin: the corner of the bounds it crops to.
+    provenance
+        What made the cells: versions, model, digests, keys. JSON values only.
+    """
+
+    slide: str
+    level0: Frame
+    frame: Frame
+    classes: tuple[CellClass, ...]
+    origin_px: tuple[int, int] = (0, 0)
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CellBatch:
+    """Some cells, in the order of their ids.
+
+    Attributes
+    ----------
+    ids
+        uint32 ``[n]``, from 1; the label value in the mask.
+    uuids
+        uint8 ``[n, 16]``, stable over re-runs.
+    polygons
+        Outlines in level-0 hundredths.
+    centroids
+        float64 ``[n, 2]``, ``(x, y)`` in level-0 pixels, of the cell's pixels.
+    class_index
+        uint8 ``[n]``.
+    probabilities
+        float32 ``[n]``.
+    truncated
+        bool ``[n]``: cut because it is larger than the largest window.
+    features
+        Further columns by name, each ``[n]``; the unit is the name's suffix.
+    """
+
+    ids: NDArray[np.uint32]
+    uuids: NDArray[np.uint8]
+    polygons: Polygons
+    centroids: NDArray[np.float64]
+    class_index: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    truncated: NDArray[np.bool_]
+    features: Mapping[str, NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: NDArray[np.integer]) -> CellBatch:  # type: ignore[type-arg]
+        """The cells at ``indices``, in that order."""
+        return CellBatch(
+            self.ids[indices],
+            self.uuids[indices],
+            self.polygons.take(indices),
+            self.centroids[indices],
+            self.class_index[indices],
+            self.probabilities[indices],
+            self.truncated[indices],
+            {name: values[indices] for name, values in self.features.items()},
+        )
+
+
+class CellSource(Protocol):
+    """The cells of one slide in parts small enough for memory, read lazily.
+
+    Ids rise from part to part and within each. Parts are not aligned with tiles or blocks.
+    """
+
+    @property
+    def info(self) -> CellsInfo:
+        """What is common to all of them."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Number of cells."""
+        ...
+
+    @property
+    def extents(self) -> tuple[Box, ...]:
+        """For every part the box in ``info.frame`` that covers its cells' polygons."""
+        ...
+
+    def read(self, part: int) -> CellBatch:
+        """The cells of one part."""
+        ...

@@ -1,0 +1,1 @@
+"""Exports: renderings of the cells for other programs."""

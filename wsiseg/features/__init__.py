@@ -1,0 +1,1 @@
+"""Features: measurements of cells."""

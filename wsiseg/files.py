@@ -1,0 +1,150 @@
+"""Files that are either whole or absent.
+
+A file is written under a temporary name beside its place, flushed to the disk, moved into
+place in one step, and the folder is flushed too. Temporary names carry host, process and a
+random part, so that two processes never write into the same one and leftovers of a crash can
+be told apart and swept.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from wsiseg.errors import DiskFullError, StoreError
+
+_TEMPORARY = ".partial-"
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh temporary name beside ``path``."""
+    host = socket.gethostname().split(".")[0]
+    return path.with_name(f"{_TEMPORARY}{host}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; move what was written there to ``path`` when the block ends well.
+
+    Works for files and for folders; an existing file or folder at ``path`` is replaced.
+
+    Raises
+    ------
+    DiskFullError
+        If the disk is full; the message names it.
+    StoreError
+        If the file cannot be written for another reason of the system's.
+    """
+    temporary = temporary_name(path)
+    try:
+        with named_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_tree(temporary)
+            if path.is_dir():
+                # A folder cannot be replaced in one step: the old one steps aside first.
+                aside = temporary_name(path)
+                path.rename(aside)
+                temporary.rename(path)
+                shutil.rmtree(aside)
+            else:
+                temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def named_disk(path: Path) -> Iterator[None]:
+    """Turn the system's errors of writing below ``path`` into ours, which name the disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"the disk is full: {_disk_of(path)} has no room left for {path.name}; free some "
+                "space there and run the same command again, finished work is kept"
+            ) from error
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def read_json(path: Path) -> object:
+    """The value of a JSON file.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or not JSON.
+    """
+    try:
+        value: object = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+    except orjson.JSONDecodeError as error:
+        raise StoreError(f"{path} is not valid JSON: {error}") from error
+    return value
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files below ``folder`` that this host's dead processes left."""
+    host = socket.gethostname().split(".")[0]
+    for path in list(folder.rglob(f"{_TEMPORARY}{host}-*")):
+        owner = path.name.removeprefix(f"{_TEMPORARY}{host}-").split("-")[0]
+        if owner.isdigit() and not alive(int(owner)):
+            _remove(path)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this host is running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush_tree(path: Path) -> None:
+    if path.is_dir():
+        for child in path.rglob("*"):
+            _flush(child)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _disk_of(path: Path) -> Path:
+    place = path if path.exists() else path.parent
+    while not place.exists():
+        place = place.parent
+    while not place.is_mount():
+        place = place.resolve().parent
+    return place

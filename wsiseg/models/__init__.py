@@ -1,0 +1,1 @@
+"""Models: the segmenter contract and what fulfils it."""

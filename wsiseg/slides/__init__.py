@@ -1,0 +1,1 @@
+"""Slides: one contract over every file format."""

@@ -1,0 +1,1 @@
+"""Contract tests and awkward mocks, for wsiseg itself and for plug-in authors."""
