@@ -85,7 +85,7 @@ class CellBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, indices: NDArray[np.integer]) -> CellBatch:  # type: ignore[type-arg]
+    def take(self, indices: NDArray[np.integer]) -> CellBatch:
         """The cells at ``indices``, in that order."""
         return CellBatch(
             self.ids[indices],

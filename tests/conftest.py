@@ -1,0 +1,25 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real slides and labelled nuclei beside the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data" / "slides").is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{folder} is absent: continuous integration must run on the real slides")
+        pytest.skip(f"needs the real slides in {folder}, which are not part of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slides(shared: Path) -> Path:
+    """The folder of real slides."""
+    return shared / "data" / "slides"
