@@ -1,0 +1,57 @@
+"""Which window to read next for an instance that its window cuts. Arithmetic only."""
+
+from __future__ import annotations
+
+from wsiseg.geometry import Box
+
+LIMIT = 4096
+"""Side in frame pixels of the largest window an instance is re-read in, and the step of the
+global lattice on which anything larger is cut."""
+
+
+def fits(support: Box, window: Box, reach: int) -> bool:
+    """Whether an instance that hangs on ``support`` comes out of ``window`` untouched by its
+    edge."""
+    return window.contains(support.grown(reach))
+
+
+def too_large(support: Box, reach: int, stride: int) -> bool:
+    """Whether no window of ``LIMIT`` pixels on the stride's lattice is sure to hold it whole."""
+    room = LIMIT - 2 * (reach + stride)
+    return max(support.width, support.height) > room
+
+
+def wider_window(support: Box, window: Box, reach: int, stride: int) -> Box:
+    """The next window for an instance whose visible ``support`` reaches the edge of ``window``.
+
+    It is twice as wide, at most ``LIMIT``, its origin a multiple of ``stride``. A side where
+    the instance ends keeps just the margin it needs; the room goes to the sides that cut it.
+    """
+    side = min(2 * max(window.width, window.height), LIMIT)
+    x0 = _place(support.x0, support.x1, window.x0, window.x1, side, reach, stride)
+    y0 = _place(support.y0, support.y1, window.y0, window.y1, side, reach, stride)
+    return Box(x0, y0, x0 + side, y0 + side)
+
+
+def _place(
+    low: int, high: int, window_low: int, window_high: int, side: int, reach: int, stride: int
+) -> int:
+    """Origin of the new window along one axis."""
+    cut_low = low - reach < window_low
+    cut_high = high + reach > window_high
+    if cut_low == cut_high:
+        origin = (low + high - side) // 2
+    elif cut_low:
+        origin = high + reach + stride - side
+    else:
+        origin = low - reach
+    return origin // stride * stride
+
+
+def lattice_window(cell: Box, reach: int, stride: int) -> Box:
+    """The window that shows a cell of the global lattice with the margin it needs."""
+    margin = -(-reach // stride) * stride
+    x0, y0 = (cell.x0 - margin) // stride * stride, (cell.y0 - margin) // stride * stride
+    x1 = -(-(cell.x1 + margin) // stride) * stride
+    y1 = -(-(cell.y1 + margin) // stride) * stride
+    return Box(x0, y0, x1, y1)

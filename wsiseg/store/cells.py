@@ -1,0 +1,165 @@
+"""The stitched cells of a slide, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from wsiseg.cells.batch import CellBatch, CellClass, CellsInfo
+from wsiseg.errors import StoreError
+from wsiseg.files import read_json, write_json, writing
+from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame, Size
+from wsiseg.store.parquet import column_polygons, polygon_columns, read_table, write_table
+
+_FEATURE = "feature:"
+
+
+def write_cells(folder: Path, info: CellsInfo, batches: Iterable[CellBatch]) -> int:
+    """Write the cells of a slide part by part, the whole folder or nothing; their number."""
+    with writing(folder) as temporary:
+        temporary.mkdir()
+        parts = []
+        for number, batch in enumerate(batches):
+            write_table(temporary / _part_name(number), _table(batch))
+            extent = _extent(batch, info)
+            parts.append(
+                {"count": len(batch), "extent": [extent.x0, extent.y0, extent.x1, extent.y1]}
+            )
+        write_json(temporary / "index.json", {"info": _info_dict(info), "parts": parts})
+    return sum(int(str(part["count"])) for part in parts)
+
+
+class StoredCells:
+    """The stitched cells in a folder; a :class:`wsiseg.cells.batch.CellSource`.
+
+    Raises
+    ------
+    StoreError
+        If the folder is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index: Any = read_json(folder / "index.json")
+        try:
+            self._parts: list[dict[str, Any]] = list(index["parts"])
+            self._info = _info_from(index["info"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{folder / 'index.json'} is damaged; export again") from error
+        self._folder = folder
+
+    @property
+    def info(self) -> CellsInfo:
+        """What is common to all cells."""
+        return self._info
+
+    @property
+    def count(self) -> int:
+        """Number of cells."""
+        return sum(int(part["count"]) for part in self._parts)
+
+    @property
+    def extents(self) -> tuple[Box, ...]:
+        """Frame box over the polygons of every part."""
+        return tuple(Box(*part["extent"]) for part in self._parts)
+
+    def read(self, part: int) -> CellBatch:
+        """The cells of one part."""
+        return _batch(read_table(self._folder / _part_name(part)))
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def _extent(batch: CellBatch, info: CellsInfo) -> Box:
+    """Frame box that covers the polygons of a batch."""
+    bounds = batch.polygons.bounds() / HUNDREDTHS
+    fx, fy = info.level0.scale_to(info.frame)
+    x0, y0 = np.floor(bounds[:, :2].min(axis=0) * (fx, fy)).astype(int)
+    x1, y1 = np.ceil(bounds[:, 2:].max(axis=0) * (fx, fy)).astype(int)
+    return Box(int(x0), int(y0), int(x1), int(y1))
+
+
+def _table(batch: CellBatch) -> pa.Table:
+    columns: dict[str, Any] = {
+        "id": pa.array(batch.ids),
+        "uuid": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(batch), [None, pa.py_buffer(np.ascontiguousarray(batch.uuids))]
+        ),
+        "x": pa.array(np.ascontiguousarray(batch.centroids[:, 0])),
+        "y": pa.array(np.ascontiguousarray(batch.centroids[:, 1])),
+        "class": pa.array(batch.class_index),
+        "probability": pa.array(batch.probabilities),
+        "truncated": pa.array(batch.truncated),
+        **polygon_columns(batch.polygons),
+    }
+    for name, values in batch.features.items():
+        columns[_FEATURE + name] = pa.array(values)
+    return pa.table(columns)
+
+
+def _batch(table: pa.Table) -> CellBatch:
+    def column(name: str, dtype: type) -> NDArray[Any]:
+        return np.asarray(table[name].to_numpy(), dtype)
+
+    uuids = table["uuid"].combine_chunks()
+    raw = np.frombuffer(uuids.buffers()[1], np.uint8)[: 16 * len(uuids)] if len(uuids) else b""
+    return CellBatch(
+        column("id", np.uint32),
+        np.frombuffer(raw, np.uint8).reshape(-1, 16),
+        column_polygons(table),
+        np.stack([column("x", np.float64), column("y", np.float64)], axis=1),
+        column("class", np.uint8),
+        column("probability", np.float32),
+        column("truncated", np.bool_),
+        {
+            name.removeprefix(_FEATURE): column(name, np.float32)
+            for name in table.column_names
+            if name.startswith(_FEATURE)
+        },
+    )
+
+
+def _info_dict(info: CellsInfo) -> dict[str, object]:
+    return {
+        "slide": info.slide,
+        "level0": frame_dict(info.level0),
+        "frame": frame_dict(info.frame),
+        "classes": [{"name": c.name, "color": list(c.color)} for c in info.classes],
+        "origin_px": list(info.origin_px),
+        "provenance": dict(info.provenance),
+    }
+
+
+def _info_from(value: Any) -> CellsInfo:
+    return CellsInfo(
+        slide=str(value["slide"]),
+        level0=frame_from(value["level0"]),
+        frame=frame_from(value["frame"]),
+        classes=tuple(CellClass(c["name"], tuple(c["color"])) for c in value["classes"]),
+        origin_px=(int(value["origin_px"][0]), int(value["origin_px"][1])),
+        provenance=value["provenance"],
+    )
+
+
+def frame_dict(frame: Frame) -> dict[str, float]:
+    """A frame as JSON."""
+    return {
+        "width": frame.size.width,
+        "height": frame.size.height,
+        "mpp_x": frame.mpp.x,
+        "mpp_y": frame.mpp.y,
+    }
+
+
+def frame_from(value: Any) -> Frame:
+    """The inverse of :func:`frame_dict`."""
+    return Frame(
+        Size(int(value["width"]), int(value["height"])),
+        MPP(float(value["mpp_x"]), float(value["mpp_y"])),
+    )
