@@ -181,7 +181,8 @@ class BlockStore:
         x0, y0, x1, y1 = box
         e = self.extents
         near = np.flatnonzero((e[:, 0] < x1) & (e[:, 2] > x0) & (e[:, 1] < y1) & (e[:, 3] > y0))
-        self._cache = {b: c for b, c in self._cache.items() if b in set(near.tolist())}
+        wanted = set(near.tolist())
+        self._cache = {block: kept for block, kept in self._cache.items() if block in wanted}
         parts, numbers = [], []
         for block in near.tolist():
             found = self._block(block)

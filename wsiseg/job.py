@@ -1,0 +1,161 @@
+"""A job: what to do with which slides. Every way into wsiseg builds one."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsiseg.errors import ConfigurationError
+
+Export = Literal["table", "geojson", "tissue", "labels", "overview"]
+ALL_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "overview")
+
+DEFAULT_MODEL = "classical-he"
+
+_COLUMNS = ("path", "mpp", "channel", "tissue")
+
+
+class SlideEntry(BaseModel):
+    """One slide of a job, with what its header does not say or says wrongly.
+
+    Attributes
+    ----------
+    path
+        The slide file.
+    mpp
+        Pixel size of level 0 in µm/px, in place of the header's.
+    channel
+        Name or number (from 1) of the fluorescence channel to segment.
+    tissue
+        ``"auto"``, ``"none"`` or a GeoJSON of regions, in place of the job's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    channel: str | None = None
+    tissue: str | None = None
+
+
+class Job(BaseModel):
+    """Everything that decides the results of a run. Unknown keys are refused.
+
+    Attributes
+    ----------
+    slides
+        The slides, or plain paths.
+    model
+        Name of the segmenter.
+    channel, mpp, tissue
+        What holds for every slide that has no entry of its own.
+    include, exclude
+        Classes or names of the regions in a tissue file that count as tissue (all, where
+        empty) and that are cut out of it.
+    reader
+        ``"auto"`` or the name of a reader.
+    damaged
+        ``"fail"``: a slide with pixels that cannot be decoded fails, with their number and
+        places; ``"fill"``: they are filled with background and reported.
+    exports
+        What to write for each slide.
+    ngff
+        Version of the OME-Zarr label pyramids.
+    split_um
+        Side of the square regions that the GeoJSON is split into; ``None``: one file.
+    core
+        Side of a tile in frame pixels; ``None``: the model's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slides: tuple[SlideEntry, ...] = Field(min_length=1)
+    model: str = DEFAULT_MODEL
+    channel: str | None = None
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    tissue: str = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    reader: str = "auto"
+    damaged: Literal["fail", "fill"] = "fail"
+    exports: tuple[Export, ...] = ALL_EXPORTS
+    ngff: Literal["0.5", "0.4"] = "0.5"
+    split_um: Annotated[float, Field(gt=0)] | None = None
+    core: Annotated[int, Field(ge=64, le=4096)] | None = None
+
+    @classmethod
+    def of(cls, *paths: str | Path, **settings: object) -> Job:
+        """A job over slide files and CSV lists of slides.
+
+        Raises
+        ------
+        ConfigurationError
+            If a path is missing, a list is malformed or a setting is unknown or wrong.
+        """
+        entries = [entry for path in paths for entry in _entries(Path(path))]
+        try:
+            return cls.model_validate({"slides": entries, **settings})
+        except ValidationError as error:
+            raise ConfigurationError(_readable(error)) from error
+
+    def settled(self, entry: SlideEntry) -> SlideEntry:
+        """The entry with the job's values where it has none of its own."""
+        return SlideEntry(
+            path=entry.path,
+            mpp=entry.mpp if entry.mpp is not None else self.mpp,
+            channel=entry.channel if entry.channel is not None else self.channel,
+            tissue=entry.tissue if entry.tissue is not None else self.tissue,
+        )
+
+
+def _entries(path: Path) -> list[SlideEntry]:
+    if not path.exists():
+        raise ConfigurationError(f"{path} does not exist")
+    if path.suffix.lower() == ".csv":
+        return _read_list(path)
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder; name the slide files, or a CSV list of them")
+    return [SlideEntry(path=path)]
+
+
+def _read_list(path: Path) -> list[SlideEntry]:
+    """Slides of a CSV with the column ``path`` and any of ``mpp``, ``channel``, ``tissue``.
+
+    Relative paths count from the list's own folder.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"cannot read the list {path}: {error}") from error
+    if not rows:
+        raise ConfigurationError(f"the list {path} names no slide")
+    unknown = sorted(set(rows[0]) - set(_COLUMNS), key=str)
+    if "path" not in rows[0] or unknown:
+        raise ConfigurationError(
+            f"the list {path} must have the column 'path' and may have "
+            f"{', '.join(_COLUMNS[1:])}; it has {', '.join(map(str, rows[0]))}"
+        )
+    entries = []
+    for line, row in enumerate(rows, start=2):
+        values = {key: value.strip() for key, value in row.items() if value and value.strip()}
+        try:
+            entry = SlideEntry.model_validate(values)
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}, line {line}: {_readable(error)}") from error
+        slide = path.parent / entry.path
+        if not slide.exists():
+            raise ConfigurationError(f"{path}, line {line}: {slide} does not exist")
+        entries.append(entry.model_copy(update={"path": slide}))
+    return entries
+
+
+def _readable(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        parts.append(f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}")
+    return "; ".join(parts)

@@ -1,0 +1,110 @@
+"""One block: read, predict, decode, own, commit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from wsiseg.cells.candidates import Candidates
+from wsiseg.errors import StoreError
+from wsiseg.geometry import Box
+from wsiseg.pipeline.feed import prefetched
+from wsiseg.pipeline.ledger import Ledger
+from wsiseg.pipeline.session import Clock, Session, open_session
+from wsiseg.pipeline.tile import segment_tile
+from wsiseg.slides.reader import Pixels
+from wsiseg.store.blocks import BlockRecord, write_block
+from wsiseg.store.folders import RunFolder
+from wsiseg.store.lock import lock_epoch
+from wsiseg.tiling import Block, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTask:
+    """A block to be done: small enough to be sent anywhere."""
+
+    run: str
+    slide: str
+    segment_key: str
+    column: int
+    row: int
+    epoch: str
+
+
+def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
+    """Segment one block and commit it.
+
+    Raises
+    ------
+    StoreError
+        If the driver that asked for it is no longer the one at work.
+    """
+    folder = run.slide(task.slide)
+    session = open_session(folder, task.segment_key)
+    block = next(b for b in session.plan.blocks() if (b.column, b.row) == (task.column, task.row))
+    found, record = segment_block(session, block)
+    if lock_epoch(run) != task.epoch:
+        raise StoreError(f"{run.root} is no longer held by the run that asked for this block")
+    write_block(folder.block(block.name), found, record)
+    return record
+
+
+def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockRecord]:
+    """The candidates of a block and its record."""
+    clock, reading = Clock(), Clock()
+    rules = session.rules(clock)
+    ledger, parts = Ledger(), []
+
+    def read(tile: Tile) -> Pixels:
+        begin = time.perf_counter()
+        pixels = session.read(tile.window)
+        reading.add("read", begin)
+        return pixels
+
+    for tile, pixels in prefetched(block.tiles, read, ahead=1):
+        instances = session.segment(pixels, clock)
+        begin = time.perf_counter()
+        before = sum(clock.seconds.values())
+        candidates, counts = segment_tile(tile, instances, rules)
+        # What wider windows took is charged to their own stages.
+        clock.add("own", begin + sum(clock.seconds.values()) - before)
+        ledger.add(counts)
+        parts.append(candidates)
+    found = Candidates.concatenate(parts)
+    found = found.take(found.first_of_equals())
+    clock.seconds["read"] = clock.seconds.get("read", 0.0) + reading.seconds.get("read", 0.0)
+    record = BlockRecord(
+        segment_key=session.plan.segment_key,
+        name=block.name,
+        count=len(found),
+        extent=_extent(found),
+        ledger=ledger.to_dict(),
+        seconds=clock.seconds,
+        damage=_damage(session, block),
+    )
+    return found, record
+
+
+def _extent(found: Candidates) -> tuple[int, int, int, int]:
+    if not len(found):
+        return 0, 0, 0, 0
+    low, high = found.boxes[:, :2].min(axis=0), found.boxes[:, 2:].max(axis=0)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _damage(session: Session, block: Block) -> tuple[tuple[int, int, int, int, str], ...]:
+    """Undecodable places that the block's windows met."""
+    plan = session.plan
+    cover = plan.grid.frame.box_in(_cover(block), plan.level0)
+    return tuple(
+        (d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason)
+        for d in session.slide.damage
+        if d.box.intersects(cover)
+    )
+
+
+def _cover(block: Block) -> Box:
+    cover = block.tiles[0].window
+    for tile in block.tiles[1:]:
+        cover = cover.union(tile.window)
+    return cover

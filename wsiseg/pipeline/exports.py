@@ -1,0 +1,130 @@
+"""Write what a finished segmentation is asked to be shown as."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsiseg.export.geojson import write_cells_geojson, write_cells_geojson_split
+from wsiseg.export.labels import TissueLabels, write_labels
+from wsiseg.export.overview import write_overview
+from wsiseg.export.regions import write_tissue_geojson
+from wsiseg.export.tables import write_cells_parquet
+from wsiseg.job import Export
+from wsiseg.pipeline.plan import SlidePlan
+from wsiseg.slides.slide import open_slide
+from wsiseg.store.cells import StoredCells
+from wsiseg.store.folders import SlideFolder
+from wsiseg.store.tissue import read_tissue
+from wsiseg.tissue import TissueCode, TissueMask
+
+FILES: Mapping[Export, str] = {
+    "table": "cells.parquet",
+    "geojson": "cells.geojson.gz",
+    "tissue": "tissue.geojson",
+    "labels": "labels.zarr",
+    "overview": "overview.png",
+}
+"""Name of every export in a slide's folder."""
+
+SPLIT_FOLDER = "cells-geojson"
+"""Name of the folder that the split GeoJSON lies in."""
+
+_TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
+    TissueCode.BACKGROUND: (255, 255, 255, 0),
+    TissueCode.TISSUE: (120, 90, 160, 90),
+    TissueCode.TOO_SMALL: (230, 159, 0, 120),
+    TissueCode.PEN: (0, 114, 178, 120),
+    TissueCode.EDGE: (90, 90, 90, 120),
+    TissueCode.EXCLUDED: (213, 94, 0, 120),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """How exports are written, besides which."""
+
+    ngff: str = "0.5"
+    split_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What one export took, and what it has to say."""
+
+    name: str
+    file: str
+    seconds: float
+    notes: Mapping[str, int]
+
+
+def write_export(
+    folder: SlideFolder, plan: SlidePlan, name: Export, how: ExportSettings
+) -> Exported:
+    """Write one export of a stitched slide, replacing what lies there."""
+    begin = time.perf_counter()
+    writers: dict[str, Callable[[SlideFolder, SlidePlan, ExportSettings], Any]] = {
+        "table": _table,
+        "geojson": _geojson,
+        "tissue": _tissue,
+        "labels": _labels,
+        "overview": _overview,
+    }
+    notes = writers[name](folder, plan, how)
+    file = SPLIT_FOLDER if name == "geojson" and how.split_um else FILES[name]
+    return Exported(name, file, time.perf_counter() - begin, notes or {})
+
+
+def tissue_labels(mask: TissueMask) -> TissueLabels:
+    """The mask with a meaning and a colour for each of its codes."""
+    return TissueLabels(
+        mask.codes,
+        mask.frame,
+        tuple(
+            (int(code), code.name.lower().replace("_", " "), _TISSUE_COLORS[code])
+            for code in TissueCode
+        ),
+    )
+
+
+def _place(folder: SlideFolder, name: Export) -> Path:
+    return folder.root / FILES[name]
+
+
+def _table(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    write_cells_parquet(_place(folder, "table"), StoredCells(folder.cells))
+
+
+def _geojson(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> dict[str, int]:
+    source = StoredCells(folder.cells)
+    if how.split_um:
+        report = write_cells_geojson_split(folder.root / SPLIT_FOLDER, source, side_um=how.split_um)
+    else:
+        report = write_cells_geojson(_place(folder, "geojson"), source)
+    return {key: int(value) for key, value in asdict(report).items()}
+
+
+def _tissue(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    mask = read_tissue(folder.tissue)
+    polygons = mask.polygons(plan.level0)
+    write_tissue_geojson(_place(folder, "tissue"), polygons, StoredCells(folder.cells).info)
+
+
+def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    labels = tissue_labels(read_tissue(folder.tissue))
+    ngff = "0.4" if how.ngff == "0.4" else "0.5"
+    write_labels(_place(folder, "labels"), StoredCells(folder.cells), labels, ngff=ngff)
+
+
+def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    with open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp) as slide:
+        write_overview(
+            _place(folder, "overview"),
+            slide,
+            StoredCells(folder.cells),
+            read_tissue(folder.tissue),
+            channels=plan.channels,
+        )

@@ -1,0 +1,231 @@
+"""Before the first block: open the slide, find tissue, calibrate the model, make the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsiseg.errors import ChannelError, ModelError, ResultMismatchError
+from wsiseg.export.regions import read_regions
+from wsiseg.geometry import Box, Frame
+from wsiseg.job import Job, SlideEntry
+from wsiseg.models.segmenter import ModelSpec
+from wsiseg.models.zoo import load_segmenter
+from wsiseg.pipeline.plan import (
+    SlidePlan,
+    choose_frame,
+    key_of,
+    make_grid,
+    read_plan,
+    segment_facts,
+    write_plan,
+)
+from wsiseg.slides.reader import Pixels
+from wsiseg.slides.slide import Slide, open_slide
+from wsiseg.store.folders import SlideFolder
+from wsiseg.store.tissue import read_tissue, write_tissue
+from wsiseg.tiling import TileGrid
+from wsiseg.tissue import TissueMask, find_tissue, tissue_from_regions
+
+SAMPLE_PX = 512
+SAMPLES = 24
+"""The model is calibrated on at most this many windows of ``SAMPLE_PX`` frame pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A slide that is ready to be segmented."""
+
+    plan: SlidePlan
+    tissue: TissueMask
+    seconds: Mapping[str, float]
+
+
+def prepare(entry: SlideEntry, job: Job) -> Prepared:
+    """Plan a slide; ``entry`` is settled with the job.
+
+    Raises
+    ------
+    SlideError, ModelError, ConfigurationError
+        If the slide, the model and the job do not fit each other.
+    """
+    begin = time.perf_counter()
+    segmenter = load_segmenter(job.model)
+    with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
+        channels = choose_channels(slide, segmenter.spec, entry.channel)
+        frame = choose_frame(slide.level0, segmenter.spec, slide.name)
+        grid = make_grid(frame, segmenter.spec, job.core)
+        facts = _facts(slide, channels, segmenter.spec, grid, entry, job)
+        opened = time.perf_counter()
+        tissue = make_tissue(slide, entry, job)
+        found = time.perf_counter()
+        samples = read_samples(slide, frame, tissue, channels)
+        statistics = segmenter.calibrate(samples)
+        plan = SlidePlan(
+            path=entry.path.resolve(),
+            reader=slide.facts.reader,
+            level=slide.source_level(frame),
+            stated_mpp=entry.mpp,
+            channels=channels,
+            origin_px=(slide.facts.bounds.x0, slide.facts.bounds.y0)
+            if slide.facts.bounds
+            else (0, 0),
+            level0=slide.level0,
+            grid=grid,
+            tiles=tuple(
+                (t.column, t.row) for t in grid.tiles() if tissue.meets(t.core, grid.frame)
+            ),
+            model=job.model,
+            statistics=statistics,
+            segment=facts,
+            damage=tuple((d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason) for d in slide.damage),
+            warnings=(*slide.facts.problems, *tissue.warnings),
+        )
+    seconds = {
+        "open": opened - begin,
+        "tissue": found - opened,
+        "calibrate": time.perf_counter() - found,
+    }
+    return Prepared(plan, tissue, seconds)
+
+
+def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job) -> Prepared:
+    """Plan a slide in its place in a run directory, or take up the plan that lies there.
+
+    Raises
+    ------
+    ResultMismatchError
+        If what lies there was segmented with other settings.
+    """
+    if folder.plan.exists() and folder.tissue.exists():
+        plan = read_plan(folder.plan)
+        asked = asked_facts(entry, job)
+        if key_of(asked) == plan.segment_key:
+            return Prepared(plan, read_tissue(folder.tissue), {})
+        if any(folder.blocks.glob("*.parquet")):
+            raise ResultMismatchError(
+                f"{folder.root} holds a segmentation made with other settings "
+                f"({_difference(plan.segment, asked)}); choose another output folder, or pass "
+                "--new to segment the slide again"
+            )
+    prepared = prepare(entry, job)
+    write_tissue(folder.tissue, prepared.tissue)
+    write_plan(folder.plan, prepared.plan)
+    return prepared
+
+
+def asked_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
+    """What the segmentation that is asked for depends on, without doing any of it."""
+    spec = load_segmenter(job.model).spec
+    with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
+        channels = choose_channels(slide, spec, entry.channel)
+        grid = make_grid(choose_frame(slide.level0, spec, slide.name), spec, job.core)
+        return _facts(slide, channels, spec, grid, entry, job)
+
+
+def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple[int, ...]:
+    """The channels that the model reads.
+
+    Raises
+    ------
+    ModelError
+        If the model is meant for the other illumination.
+    ChannelError
+        If a channel must be named, or is named where there is none to choose.
+    """
+    names = slide.facts.channels
+    if slide.facts.illumination != spec.illumination:
+        raise ModelError(
+            f"{slide.name} is a {slide.facts.illumination} slide (channels: {', '.join(names)}), "
+            f"but {spec.name} is meant for {spec.illumination}; "
+            + (
+                "choose --model classical-fluo and name the nuclear channel, e.g. "
+                f"--channel {names[-1]}"
+                if slide.facts.illumination == "fluorescence"
+                else "choose --model classical-he"
+            )
+        )
+    if spec.channels == 3:
+        if channel is not None:
+            raise ChannelError(f"{slide.name}: {spec.name} reads colour, --channel does not apply")
+        if len(names) < 3:
+            raise ChannelError(
+                f"{slide.name} has the channels {', '.join(names)}, but {spec.name} reads RGB"
+            )
+        return (0, 1, 2)
+    if channel is None and len(names) > 1:
+        raise ChannelError(
+            f"{slide.name} has {len(names)} channels ({', '.join(names)}); name the one that shows "
+            "nuclei with --channel, by name or by number from 1"
+        )
+    return slide.channel_indices([channel]) if channel is not None else (0,)
+
+
+def make_tissue(slide: Slide, entry: SlideEntry, job: Job) -> TissueMask:
+    """The tissue mask that the job asks for."""
+    if entry.tissue in ("auto", "none"):
+        return find_tissue(slide, "otsu" if entry.tissue == "auto" else "none")
+    regions = read_regions(Path(str(entry.tissue)))
+    return tissue_from_regions(slide, regions, job.include, job.exclude)
+
+
+def read_samples(
+    slide: Slide, frame: Frame, tissue: TissueMask, channels: tuple[int, ...]
+) -> list[Pixels]:
+    """Windows of tissue on a fixed grid of the frame, whatever the tiles: ``[y, x, c]`` each."""
+    cells = [
+        cell for cell in frame.box.split(SAMPLE_PX) if _tissue_share(tissue, cell, frame) > 0.5
+    ]
+    if not cells:
+        cells = [cell for cell in frame.box.split(SAMPLE_PX) if tissue.meets(cell, frame)]
+    chosen = np.unique(np.linspace(0, len(cells) - 1, min(SAMPLES, len(cells))).round().astype(int))
+    return [slide.read(cells[i], frame, channels) for i in chosen] if cells else []
+
+
+def _tissue_share(tissue: TissueMask, box: Box, frame: Frame) -> float:
+    covered = frame.box_in(box, tissue.frame).intersection(tissue.frame.box)
+    codes = tissue.codes[covered.slices()]
+    return float((codes == 1).mean()) if codes.size else 0.0
+
+
+def _facts(
+    slide: Slide,
+    channels: tuple[int, ...],
+    spec: ModelSpec,
+    grid: TileGrid,
+    entry: SlideEntry,
+    job: Job,
+) -> dict[str, Any]:
+    return segment_facts(
+        fingerprint=slide.fingerprint(),
+        level0=slide.level0,
+        source=(slide.facts.reader, slide.source_level(grid.frame)),
+        channels=channels,
+        spec=spec,
+        grid=grid,
+        tissue=_tissue_facts(entry, job),
+    )
+
+
+def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
+    if entry.tissue in ("auto", "none"):
+        return {"method": entry.tissue}
+    content = Path(str(entry.tissue)).read_bytes()
+    return {
+        "method": "regions",
+        "digest": hashlib.blake2b(content, digest_size=16).hexdigest(),
+        "include": list(job.include),
+        "exclude": list(job.exclude),
+    }
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The settings in which two segmentations differ, by name."""
+    names = [name for name in new if key_of({"": old.get(name)}) != key_of({"": new[name]})]
+    return ", ".join(names)

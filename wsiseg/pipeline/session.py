@@ -1,0 +1,112 @@
+"""What a process keeps open between the blocks of a slide."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.errors import ModelError
+from wsiseg.geometry import Box
+from wsiseg.models.segmenter import Instances, Segmenter
+from wsiseg.models.zoo import load_segmenter
+from wsiseg.pipeline.plan import SlidePlan, read_plan
+from wsiseg.pipeline.tile import Rules
+from wsiseg.slides.reader import Pixels
+from wsiseg.slides.slide import Slide, open_slide
+from wsiseg.store.folders import SlideFolder
+from wsiseg.store.tissue import read_tissue
+from wsiseg.tissue import TissueMask
+
+
+@dataclass(slots=True)
+class Clock:
+    """Busy seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        """Charge the time since ``since`` to a stage; the time now."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open slide with its plan, tissue and segmenter."""
+
+    plan: SlidePlan
+    slide: Slide
+    tissue: TissueMask
+    segmenter: Segmenter
+
+    def read(self, box: Box) -> Pixels:
+        """Pixels ``[y, x, c]`` of a window of the plan's frame."""
+        return self.slide.read(box, self.plan.grid.frame, self.plan.channels)
+
+    def segment(self, pixels: Pixels, clock: Clock) -> Instances:
+        """The instances of one window.
+
+        Raises
+        ------
+        ModelError
+            If the segmenter breaks its contract.
+        """
+        now = time.perf_counter()
+        prediction = self.segmenter.predict(pixels[np.newaxis], self.plan.statistics)
+        now = clock.add("predict", now)
+        (instances,) = self.segmenter.decode(prediction)
+        clock.add("decode", now)
+        if instances.labels.shape != pixels.shape[:2]:
+            raise ModelError(
+                f"{self.segmenter.spec.name} returned labels of shape {instances.labels.shape} "
+                f"for a window of {pixels.shape[:2]}"
+            )
+        return instances
+
+    def rules(self, clock: Clock) -> Rules:
+        """How tiles of this slide decide."""
+        plan = self.plan
+        fx, fy = plan.scale
+
+        def look(box: Box) -> Instances:
+            begin = time.perf_counter()
+            pixels = self.read(box)
+            clock.add("read", begin)
+            return self.segment(pixels, clock)
+
+        def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+            return self.tissue.contains(x * fx, y * fy, plan.level0)
+
+        return Rules(plan.grid, self.segmenter.spec.reach_px, plan.scale, look, inside)
+
+
+def open_session(folder: SlideFolder, segment_key: str) -> Session:
+    """The session of a slide in this process: opened once, kept for its next blocks."""
+    return _open(str(folder.root), segment_key)
+
+
+# A worker meets at most two slides at once: the end of one and the beginning of the next.
+@lru_cache(maxsize=2)
+def _open(root: str, segment_key: str) -> Session:
+    folder = SlideFolder(Path(root))
+    plan = read_plan(folder.plan)
+    slide = open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp)
+    if plan.segment_key != segment_key or slide.fingerprint() != plan.segment["slide"]:
+        raise ModelError(f"{plan.path} or its plan changed while the run was going on; run again")
+    return Session(plan, slide, read_tissue(folder.tissue), load_segmenter(plan.model))
+
+
+def totals(parts: list[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by stage."""
+    result: dict[str, float] = {}
+    for part in parts:
+        for stage, seconds in part.items():
+            result[stage] = result.get(stage, 0.0) + seconds
+    return result
