@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsiseg.export.geojson import write_cells_geojson, write_cells_geojson_split
 from wsiseg.export.labels import TissueLabels, write_labels
@@ -47,7 +47,7 @@ _TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
 class ExportSettings:
     """How exports are written, besides which."""
 
-    ngff: str = "0.5"
+    ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: float | None = None
 
 
@@ -115,8 +115,7 @@ def _tissue(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
 
 def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
     labels = tissue_labels(read_tissue(folder.tissue))
-    ngff = "0.4" if how.ngff == "0.4" else "0.5"
-    write_labels(_place(folder, "labels"), StoredCells(folder.cells), labels, ngff=ngff)
+    write_labels(_place(folder, "labels"), StoredCells(folder.cells), labels, ngff=how.ngff)
 
 
 def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg import __version__
 from wsiseg.cells.batch import CellBatch, CellsInfo
 from wsiseg.cells.candidates import Candidates
 from wsiseg.features.shape import measure_shapes
 from wsiseg.geometry import Box
-from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.plan import SlidePlan
 from wsiseg.stitch import Conflicts, canonical_order, cell_uuids, find_conflicts, settle
 from wsiseg.store.blocks import BlockRecord, BlockStore
@@ -50,13 +48,12 @@ class Stitched:
 
 
 def stitch_slide(
-    folder: SlideFolder, plan: SlidePlan, records: Mapping[str, BlockRecord]
+    folder: SlideFolder, plan: SlidePlan, records: Mapping[str, BlockRecord], info: CellsInfo
 ) -> Stitched:
     """Write the cells of a slide from its committed blocks."""
     begin = time.perf_counter()
     store = BlockStore(folder, records)
     dropped, distinct = _settle_slide(store, plan)
-    info = plan.info(load_segmenter(plan.model).spec, __version__)
     tally = {"truncated": 0}
     cells = write_cells(folder.cells, info, _batches(store, plan, info, dropped, tally))
     return Stitched(

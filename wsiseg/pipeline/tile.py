@@ -66,6 +66,12 @@ class Rules:
     look: Look
     inside: Inside
 
+    @property
+    def margin(self) -> int:
+        """Pixels that must lie between an instance's support and the window's edge: even where
+        the model needs none, one shows that the instance ends there."""
+        return max(self.reach, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -85,14 +91,14 @@ class View:
         corner = np.array([window.x0, window.y0, window.x0, window.y0], np.int64)
         return cls(window, instances, local + corner)
 
-    def whole(self, reach: int) -> NDArray[np.bool_]:
+    def whole(self, margin: int) -> NDArray[np.bool_]:
         """bool ``[n]``: which instances the window's edge cannot have touched."""
         s, w = self.supports, self.window
         return np.asarray(
-            (s[:, 0] - reach >= w.x0)
-            & (s[:, 1] - reach >= w.y0)
-            & (s[:, 2] + reach <= w.x1)
-            & (s[:, 3] + reach <= w.y1)
+            (s[:, 0] - margin >= w.x0)
+            & (s[:, 1] - margin >= w.y0)
+            & (s[:, 2] + margin <= w.x1)
+            & (s[:, 3] + margin <= w.y1)
         )
 
     def support(self, index: int) -> Box:
@@ -136,7 +142,7 @@ def _emit_whole(tile: Tile, view: View, rules: Rules, ledger: Ledger) -> Candida
     traced = view.trace(rules)
     ledger.dropped_fragments = traced.dropped_fragments
     ledger.dropped_px = traced.dropped_px
-    whole = view.whole(rules.reach)[traced.index]
+    whole = view.whole(rules.margin)[traced.index]
     found = _candidates(tile, view, traced, truncated=False)
     mine = whole & _emits(tile, found, view.supports[traced.index], rules)
     return _in_tissue(found.take(np.flatnonzero(mine)), rules, ledger)
@@ -146,13 +152,13 @@ def _emits(
     tile: Tile, found: Candidates, supports: NDArray[np.int64], rules: Rules
 ) -> NDArray[np.bool_]:
     """Which whole instances are this tile's to emit (module docstring)."""
-    reach = _anchor_box(tile.core.grown(GUEST_PX), found)
+    near = _anchor_box(tile.core.grown(GUEST_PX), found)
     owners = found.anchor_cells(rules.grid.core)
     low = owners * rules.grid.core - rules.grid.halo
     high = low + rules.grid.window
-    shown = (supports[:, :2] - rules.reach >= low).all(axis=1)
-    shown &= (supports[:, 2:] + rules.reach <= high).all(axis=1)
-    return np.asarray(reach | ~shown)
+    shown = (supports[:, :2] - rules.margin >= low).all(axis=1)
+    shown &= (supports[:, 2:] + rules.margin <= high).all(axis=1)
+    return np.asarray(near | ~shown)
 
 
 def _anchor_box(box: Box, found: Candidates) -> NDArray[np.bool_]:
@@ -170,7 +176,7 @@ def _anchor_box(box: Box, found: Candidates) -> NDArray[np.bool_]:
 def _emit_cut(tile: Tile, view: View, rules: Rules, ledger: Ledger) -> list[Candidates]:
     """What wider windows show of the instances that the tile's own window cuts."""
     present = np.unique(view.labels_in(tile.core))
-    cut = ~view.whole(rules.reach)
+    cut = ~view.whole(rules.margin)
     seeds = [int(label) for label in present if label > 0 and cut[label - 1]]
     ledger.incomplete = len(seeds)
     search = _Search(tile, rules, ledger)
@@ -200,11 +206,11 @@ class _Search:
                 self._cut(pixels)
                 return
             rules, support = self.rules, here.support(current - 1)
-            wider = self._look(wider_window(support, here.window, rules.reach, rules.grid.stride))
+            wider = self._look(wider_window(support, here.window, rules.margin, rules.grid.stride))
             successors = self._at(wider, self.tile.core, pixels)
             if depth == 0 and not len(successors):
                 self.ledger.vanished += 1
-            whole = wider.whole(rules.reach)
+            whole = wider.whole(rules.margin)
             for successor in successors:
                 if (wider.window, int(successor)) in self._done:
                     continue
@@ -215,7 +221,7 @@ class _Search:
                     pending.append((wider, int(successor), depth + 1))
 
     def _too_large(self, view: View, label: int) -> bool:
-        return too_large(view.support(label - 1), self.rules.reach, self.rules.grid.stride)
+        return too_large(view.support(label - 1), self.rules.margin, self.rules.grid.stride)
 
     def _emit(self, view: View, label: int) -> None:
         self.ledger.reread_whole += 1
@@ -238,13 +244,13 @@ class _Search:
                 part.x0 // LIMIT * LIMIT + LIMIT,
                 part.y0 // LIMIT * LIMIT + LIMIT,
             )
-            view = self._look(lattice_window(cell, rules.reach, rules.grid.stride))
+            view = self._look(lattice_window(cell, rules.margin, rules.grid.stride))
             for label in self._at(view, part, pixels[part.slices(core)]):
                 if (view.window, int(label)) in self._done:
                     continue
                 self._done.add((view.window, int(label)))
                 support = view.support(int(label) - 1)
-                if fits(support, view.window, rules.reach) and not self._too_large(
+                if fits(support, view.window, rules.margin) and not self._too_large(
                     view, int(label)
                 ):
                     self._emit(view, int(label))

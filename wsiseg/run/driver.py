@@ -73,6 +73,13 @@ class _Slide:
     stitched: Stitched | None = None
     exported: list[Exported] = field(default_factory=list)
     outcome: SlideOutcome | None = None
+    told: bool = False
+
+    def planned(self) -> Ready:
+        """Its plan, which every later task rests on."""
+        if self.ready is None:
+            raise RuntimeError(f"{self.name}: a result came before the slide was planned")
+        return self.ready
 
 
 class Driver:
@@ -130,12 +137,15 @@ class Driver:
                 continue
             task, result = executor.next()
             self._under_way -= 1
-            slide = self._slides[task.slide]
-            if slide.outcome is None:
-                self._handle(slide, task, result)
-                if slide.outcome is not None:
-                    on_outcome(slide.outcome)
+            self._handle(self._slides[task.slide], result)
+            self._tell(self._slides[task.slide], on_outcome)
         return {name: slide.outcome for name, slide in self._slides.items() if slide.outcome}
+
+    @staticmethod
+    def _tell(slide: _Slide, on_outcome: Callable[[SlideOutcome], None]) -> None:
+        if slide.outcome is not None and not slide.told:
+            slide.told = True
+            on_outcome(slide.outcome)
 
     def _push(self, slide: _Slide, stage: int, task: Task) -> None:
         heapq.heappush(self._heap, (slide.place, stage, next(self._count), task))
@@ -145,7 +155,9 @@ class Driver:
             str(self._run.root), slide.name, self._job.settled(slide.entry), self._job, self._new
         )
 
-    def _handle(self, slide: _Slide, task: Task, result: Result) -> None:
+    def _handle(self, slide: _Slide, result: Result) -> None:
+        if slide.outcome is not None:
+            return
         match result:
             case Failure():
                 self._fail(slide, result)
@@ -158,8 +170,7 @@ class Driver:
                 self._export(slide)
             case Exported():
                 slide.exported.append(result)
-                if len(slide.exported) == len(self._job.exports):
-                    self._finish(slide)
+                self._finish_when_exported(slide)
 
     def _begin(self, slide: _Slide, ready: Ready) -> None:
         slide.ready = ready
@@ -187,8 +198,7 @@ class Driver:
 
     def _block_done(self, slide: _Slide, record: BlockRecord) -> None:
         slide.records[record.name] = record
-        assert slide.ready is not None
-        share = slide.ready.tissue_mm2 / max(len(slide.ready.blocks), 1)
+        share = slide.planned().tissue_mm2 / max(len(slide.planned().blocks), 1)
         self._progress.block_done(slide.name, record.count, share)
         self._stitch_when_whole(slide)
 
@@ -225,25 +235,25 @@ class Driver:
         how = ExportSettings(self._job.ngff, self._job.split_um)
         for name in self._job.exports:
             self._push(slide, 0, ExportTask(str(self._run.root), slide.name, name, how))
-        if not self._job.exports:
-            self._finish(slide)
+        self._finish_when_exported(slide)
 
-    def _finish(self, slide: _Slide) -> None:
-        assert slide.ready is not None
-        assert slide.stitched is not None
+    def _finish_when_exported(self, slide: _Slide) -> None:
+        stitched, ready = slide.stitched, slide.planned()
+        if stitched is None or len(slide.exported) < len(self._job.exports):
+            return
         seconds = time.perf_counter() - slide.began
         report = slide_report(
             read_plan(slide.folder.plan),
             read_tissue(slide.folder.tissue),
             slide.records,
-            slide.stitched,
+            stitched,
             slide.exported,
-            slide.ready.seconds,
+            ready.seconds,
         )
         report["wall_seconds"] = seconds
-        report["export_key"] = export_key(slide.ready.segment_key, self._job)
+        report["export_key"] = export_key(ready.segment_key, self._job)
         write_json(slide.folder.report, report)
-        self._complete(slide, slide.stitched.cells, seconds)
+        self._complete(slide, stitched.cells, seconds)
 
     def _complete(self, slide: _Slide, nuclei: int, seconds: float) -> None:
         slide.folder.failure.unlink(missing_ok=True)

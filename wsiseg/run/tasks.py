@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wsiseg import __version__
 from wsiseg.errors import DiskFullError, StoreError, WsisegError
 from wsiseg.files import read_json, write_json
 from wsiseg.job import Export, Job, SlideEntry
+from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.block import BlockTask, run_block
 from wsiseg.pipeline.exports import (
     FILES,
@@ -193,6 +195,8 @@ def _stitch(task: StitchTask) -> Stitched:
         if known.get("key") == key:
             return Stitched(**known["stitched"])
     plan = read_plan(folder.plan)
-    stitched = stitch_slide(folder, plan, committed_blocks(folder, task.segment_key))
+    info = plan.info(load_segmenter(plan.model).spec, __version__)
+    records = committed_blocks(folder, task.segment_key)
+    stitched = stitch_slide(folder, plan, records, info)
     write_json(note, {"key": key, "stitched": asdict(stitched)})
     return stitched
