@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Compilation and a busy machine make single examples slow; that is no failure.
+settings.register_profile("wsiseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wsiseg")
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,8 @@ def test_larger_than_the_largest_window_is_cut_and_marked(
     disc(labels, 1, (400, 350), 300)
     disc(labels, 2, (30, 30), 12)
     tables = [
-        segment(labels, PAINTED, tmp_path / str(core), core=core, seed=core) for core in (64, 96, 128)
+        segment(labels, PAINTED, tmp_path / str(core), core=core, seed=core)
+        for core in (64, 96, 128)
     ]
     for table in tables[1:]:
         assert_same(tables[0], table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,8 +97,19 @@ class Job(BaseModel):
             If a path is missing, a list is malformed or a setting is unknown or wrong.
         """
         entries = [entry for path in paths for entry in _entries(Path(path))]
+        return cls.checked({"slides": entries, **settings})
+
+    @classmethod
+    def checked(cls, values: Mapping[str, object]) -> Job:
+        """A job from plain values.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key is unknown or a value is wrong.
+        """
         try:
-            return cls.model_validate({"slides": entries, **settings})
+            return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigurationError(_readable(error)) from error
 

@@ -53,6 +53,8 @@ class ModelSpec:
         Index ``i`` of ``Instances.classes`` means ``classes[i]``.
     licence, data_licence, trained_on
         SPDX expressions of the weights and of the training data, and the data sets' names.
+    bytes_per_px
+        Peak memory of ``predict`` and ``decode`` together, in bytes a window pixel.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ModelSpec:
     licence: str
     data_licence: str = ""
     trained_on: tuple[str, ...] = ()
+    bytes_per_px: int = 64
 
 
 @dataclass(frozen=True, slots=True)

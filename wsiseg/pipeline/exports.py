@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from wsiseg.export.geojson import write_cells_geojson, write_cells_geojson_split
 from wsiseg.export.labels import TissueLabels, write_labels
-from wsiseg.export.overview import write_overview
+from wsiseg.export.overview import OverviewInput, write_overview
 from wsiseg.export.regions import write_tissue_geojson
 from wsiseg.export.tables import write_cells_parquet
 from wsiseg.job import Export
@@ -119,11 +119,18 @@ def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
 
 
 def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    mask = read_tissue(folder.tissue)
     with open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp) as slide:
         write_overview(
             _place(folder, "overview"),
-            slide,
-            StoredCells(folder.cells),
-            read_tissue(folder.tissue),
-            channels=plan.channels,
+            OverviewInput(
+                slide=slide,
+                channels=plan.channels,
+                cells=StoredCells(folder.cells),
+                tissue=mask.codes == TissueCode.TISSUE,
+                tissue_frame=mask.frame,
+                tissue_mm2=mask.area_mm2(),
+                tile_core_px=plan.grid.core,
+                model=plan.model,
+            ),
         )

@@ -129,5 +129,5 @@ def _batch(found: Candidates, first: int, plan: SlidePlan, info: CellsInfo) -> C
         class_index=found.classes,
         probabilities=found.probabilities,
         truncated=found.truncated,
-        features=measure_shapes(found.polygons, info.level0.mpp, info.frame, info.level0),
+        features=measure_shapes(found.polygons, info.frame, info.level0),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +166,7 @@ def check_segmenter(segmenter: Segmenter, samples: Sequence[Pixels]) -> None:
     assert dict(statistics) == dict(again), "calibrate must give the same statistics every time"
     for name, values in statistics.items():
         assert all(isinstance(v, float) for v in values), f"statistics {name} must be floats"
-    batch = np.asarray(np.stack(list(samples)), samples[0].dtype)
+    batch: Any = np.stack(list(samples))
     together = segmenter.decode(segmenter.predict(batch, statistics))
     assert len(together) == len(samples), "decode must return one Instances per window"
     for window, found in zip(samples, together, strict=True):

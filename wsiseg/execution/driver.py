@@ -10,16 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wsiseg.errors import DiskFullError
-from wsiseg.files import read_json, write_json
-from wsiseg.job import Job, SlideEntry
-from wsiseg.pipeline.block import BlockTask
-from wsiseg.pipeline.exports import Exported, ExportSettings
-from wsiseg.pipeline.plan import read_plan
-from wsiseg.pipeline.report import damaged_places, slide_report
-from wsiseg.pipeline.stitching import Stitched
-from wsiseg.run.executor import Executor
-from wsiseg.run.progress import Progress
-from wsiseg.run.tasks import (
+from wsiseg.execution.executor import Executor
+from wsiseg.execution.progress import Progress
+from wsiseg.execution.tasks import (
     ExportTask,
     Failure,
     PrepareTask,
@@ -29,6 +22,13 @@ from wsiseg.run.tasks import (
     Task,
     export_key,
 )
+from wsiseg.files import read_json, write_json
+from wsiseg.job import Job, SlideEntry
+from wsiseg.pipeline.block import BlockTask
+from wsiseg.pipeline.exports import Exported, ExportSettings
+from wsiseg.pipeline.plan import read_plan
+from wsiseg.pipeline.report import damaged_places, slide_report
+from wsiseg.pipeline.stitching import Stitched
 from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.store.tissue import read_tissue

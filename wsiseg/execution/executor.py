@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from wsiseg.run.tasks import Result, Task, perform
+from wsiseg.execution.tasks import Result, Task, perform
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
-from wsiseg.run.tasks import Failure, Result, Task, perform
+from wsiseg.execution.tasks import Failure, Result, Task, perform
 
 QUEUE_PER_WORKER = 2
 """Tasks given to the scheduler per worker: one at work and one that waits."""

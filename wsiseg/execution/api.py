@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsiseg import __version__
 from wsiseg.errors import ConfigurationError
+from wsiseg.execution.driver import Driver, SlideOutcome
+from wsiseg.execution.executor import Executor, InlineExecutor
+from wsiseg.execution.memory import MemoryWatch, choose_workers, plan_memory
+from wsiseg.execution.progress import Progress, Quiet
 from wsiseg.files import sweep
 from wsiseg.job import Job, SlideEntry
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.report import versions
-from wsiseg.run.driver import Driver, SlideOutcome
-from wsiseg.run.executor import Executor, InlineExecutor
-from wsiseg.run.memory import MemoryWatch, choose_workers, plan_memory
-from wsiseg.run.progress import Progress, Quiet
 from wsiseg.store.folders import RunFolder, read_manifest, write_manifest
 from wsiseg.store.lock import locked
 
@@ -123,6 +123,53 @@ def run(
     return RunResult(folder.root, outcomes, seconds, memory.peak_bytes, planned.total)
 
 
+def export_run(
+    out: str | Path,
+    settings: Mapping[str, Any],
+    *,
+    slides: Sequence[str] | None = None,
+    workers: int | None = None,
+    inline: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Write or rewrite outputs of the finished slides in a run directory.
+
+    Parameters
+    ----------
+    out
+        The run directory.
+    settings
+        ``exports``, ``ngff``, ``split_um`` in place of those of the run.
+    slides
+        Names of slides in the run directory; ``None``: all that are whole.
+    workers, inline, progress
+        As for :func:`run`.
+
+    Raises
+    ------
+    WsisegError
+        If the directory holds no finished slide of that name, or a setting is wrong.
+    """
+    folder = RunFolder(Path(out).resolve())
+    manifest = read_manifest(folder)
+    whole = [n for n, slide in manifest["slides"].items() if slide["state"] == "complete"]
+    chosen = list(slides) if slides else whole
+    missing = [name for name in chosen if name not in whole]
+    if missing or not chosen:
+        raise ConfigurationError(
+            f"{folder.root} has no finished slide {', '.join(missing) or 'at all'}"
+            + (f"; it has {', '.join(whole)}" if whole else "")
+        )
+    entries = [
+        {k: v for k, v in manifest["slides"][name].items() if k in SlideEntry.model_fields}
+        for name in chosen
+    ]
+    job = Job.checked({**manifest["job"], **settings, "slides": entries})
+    for name in chosen:
+        folder.slide(name).report.unlink(missing_ok=True)
+    return run(job, out, workers=workers, inline=inline, progress=progress)
+
+
 def slide_names(job: Job) -> dict[str, SlideEntry]:
     """A folder name for every slide: its file name, with a digest of its path where two agree.
 
@@ -148,7 +195,7 @@ def slide_names(job: Job) -> dict[str, SlideEntry]:
 def _executor(workers: int) -> Executor:
     if workers == 0:
         return InlineExecutor()
-    from wsiseg.run.dask_executor import DaskExecutor
+    from wsiseg.execution.dask_executor import DaskExecutor
 
     return DaskExecutor(workers)
 

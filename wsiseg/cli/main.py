@@ -1,0 +1,299 @@
+"""``wsiseg``: arguments in, a job out; progress, tables, exit codes.
+
+Exit codes: 0, everything asked for is whole; 1, one or more slides failed or the command could
+not be done; 2, wrong usage; 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsiseg import __version__
+from wsiseg.errors import WsisegError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wsiseg.execution.api import RunResult
+    from wsiseg.job import Job
+
+app = typer.Typer(
+    name="wsiseg",
+    help="Whole-slide nucleus and tissue segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Slides = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Slide files, or CSV lists of slides (columns: path, mpp, channel, tissue).",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.", show_default=False)]
+Model = Annotated[str, typer.Option(help="Segmenter: classical-he or classical-fluo.")]
+Mpp = Annotated[
+    float | None, typer.Option(help="Pixel size of level 0 in µm/px, in place of the header's.")
+]
+Channel = Annotated[
+    str | None, typer.Option(help="Fluorescence channel to segment: its name, or number from 1.")
+]
+Reader = Annotated[str, typer.Option(help="auto, openslide or tiffslide.")]
+Tissue = Annotated[
+    str,
+    typer.Option(help="auto, none (everything counts), or a GeoJSON of regions from QuPath."),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="Class or name of regions that count as tissue (repeatable; all if none)."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Class or name of regions cut out of the tissue (repeatable)."),
+]
+Damaged = Annotated[
+    str,
+    typer.Option(help="Undecodable pixels: fail the slide, or fill them with background."),
+]
+ExportNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        help="Output to write (repeatable): table, geojson, tissue, labels, overview. "
+        "Default: all.",
+    ),
+]
+Ngff = Annotated[str, typer.Option(help="OME-Zarr version of the label pyramids: 0.5 or 0.4.")]
+Split = Annotated[
+    float | None,
+    typer.Option("--split", help="Split the GeoJSON into square regions of this many µm a side."),
+]
+Core = Annotated[int | None, typer.Option(help="Side of a tile in pixels; default: the model's.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes. Default: one a core, as memory allows.")
+]
+Inline = Annotated[bool, typer.Option("--inline", help="Do everything in this process.")]
+
+
+@app.command()
+def run(
+    slides: Slides,
+    out: Out,
+    model: Model = "classical-he",
+    mpp: Mpp = None,
+    channel: Channel = None,
+    reader: Reader = "auto",
+    tissue: Tissue = "auto",
+    include: Include = None,
+    exclude: Exclude = None,
+    damaged: Damaged = "fail",
+    export: ExportNames = None,
+    ngff: Ngff = "0.5",
+    split: Split = None,
+    core: Core = None,
+    workers: Workers = None,
+    inline: Inline = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Segment again what other settings made in OUT.")
+    ] = False,
+) -> None:
+    """Segment slides and write tables, QuPath overlays, label pyramids and reports.
+
+    Run the same command again after an interruption: it goes on where it stopped.
+    """
+    job = _job(
+        slides,
+        model=model,
+        mpp=mpp,
+        channel=channel,
+        reader=reader,
+        tissue=tissue,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        damaged=damaged,
+        **({"exports": tuple(export)} if export else {}),
+        ngff=ngff,
+        split_um=split,
+        core=core,
+    )
+    _run(job, out, workers=workers, inline=inline, new=new)
+
+
+@app.command()
+def info(
+    slides: Annotated[list[Path], typer.Argument(help="Slide files.", show_default=False)],
+    reader: Reader = "auto",
+) -> None:
+    """Say what a slide file is: format, levels, pixel size and where it was read, problems."""
+    from wsiseg.cli.display import error_panel, facts_table
+    from wsiseg.slides.slide import inspect_slide
+
+    failed = False
+    for path in slides:
+        try:
+            _console().print(facts_table(inspect_slide(path, reader=reader)))
+        except WsisegError as error:
+            failed = True
+            _console(stderr=True).print(error_panel(error))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    slides: Slides,
+    out: Out,
+    model: Model = "classical-he",
+    mpp: Mpp = None,
+    channel: Channel = None,
+    reader: Reader = "auto",
+    tissue: Tissue = "auto",
+    include: Include = None,
+    exclude: Exclude = None,
+    core: Core = None,
+    workers: Workers = None,
+) -> None:
+    """Say what a run would read, take and write, before it starts. Nothing is written."""
+    from wsiseg.cli.display import error_panel, plan_table
+    from wsiseg.cli.plan_rows import plan_rows
+    from wsiseg.execution.estimate import estimate
+
+    job = _job(
+        slides,
+        model=model,
+        mpp=mpp,
+        channel=channel,
+        reader=reader,
+        tissue=tissue,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        core=core,
+    )
+    failed = False
+    for entry in job.slides:
+        try:
+            with _console(stderr=True).status(f"looking at {entry.path.name}"):
+                found = estimate(entry, job, workers)
+            _console().print(plan_table(entry.path.name, plan_rows(found, out)))
+        except WsisegError as error:
+            failed = True
+            _console(stderr=True).print(error_panel(error))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory.")] = Path("wsiseg-demo"),
+    workers: Workers = None,
+    inline: Inline = False,
+) -> None:
+    """Run the main job on an embedded slide: no file of yours, no network."""
+    from wsiseg.demo import write_demo_slide
+
+    slide = out / "demo-slide.tiff"
+    if not slide.exists():
+        with _console(stderr=True).status("making the demo slide"):
+            write_demo_slide(slide)
+    _run(_job([slide]), out, workers=workers, inline=inline, new=False)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    export: ExportNames = None,
+    ngff: Ngff = "0.5",
+    split: Split = None,
+    slide: Annotated[
+        list[str] | None, typer.Option(help="Name of a slide in OUT (repeatable; default: all).")
+    ] = None,
+    workers: Workers = None,
+    inline: Inline = False,
+) -> None:
+    """Write or rewrite outputs of a finished segmentation, without segmenting again."""
+    from wsiseg.execution.api import export_run
+
+    settings: dict[str, Any] = {"ngff": ngff, "split_um": split}
+    if export:
+        settings["exports"] = tuple(export)
+    with _progress() as progress:
+        result = export_run(
+            out, settings, slides=slide, workers=workers, inline=inline, progress=progress
+        )
+    _finish(result)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _console().print(__version__, highlight=False)
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are told without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _console(stderr=True).print(
+            "Interrupted. Finished work is kept: run the same command to go on."
+        )
+        sys.exit(130)
+    except WsisegError as error:
+        from wsiseg.cli.display import error_panel
+
+        _console(stderr=True).print(error_panel(error))
+        sys.exit(1)
+    except Exception as error:
+        # click's errors of usage know how to show themselves, and their exit code
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(int(getattr(error, "exit_code", 2)))
+
+
+def _job(paths: list[Path], **settings: Any) -> Job:
+    from wsiseg.job import Job
+
+    return Job.of(*paths, **settings)
+
+
+def _run(job: Job, out: Path, *, workers: int | None, inline: bool, new: bool) -> None:
+    from wsiseg.execution.api import run as run_job
+
+    with _progress() as progress:
+        result = run_job(job, out, workers=workers, inline=inline, new=new, progress=progress)
+    _finish(result)
+
+
+def _finish(result: RunResult) -> None:
+    from wsiseg.cli.display import result_table
+
+    _console().print(result_table(result))
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _progress() -> Any:
+    from wsiseg.cli.display import RunProgress
+
+    return RunProgress(_console(stderr=True))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""``wsiseg.open_run``: a run directory, read-only and lazy, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsiseg.errors import StoreError
+from wsiseg.files import read_json
+from wsiseg.job import Export
+from wsiseg.pipeline.exports import FILES
+from wsiseg.store.cells import StoredCells
+from wsiseg.store.folders import RunFolder, SlideFolder, read_manifest
+from wsiseg.store.tissue import read_tissue
+from wsiseg.tissue import TissueMask
+
+
+class Run:
+    """The results in a run directory. Nothing is read before it is asked for.
+
+    Slides are named as their folders are; :attr:`slides` lists them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = RunFolder(Path(path))
+        self._manifest = read_manifest(self._folder)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._folder.root
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Job, versions and the state of every slide."""
+        return self._manifest
+
+    @property
+    def slides(self) -> tuple[str, ...]:
+        """Names of all slides."""
+        return tuple(self._manifest["slides"])
+
+    @property
+    def complete(self) -> tuple[str, ...]:
+        """Names of the slides that are whole."""
+        states = self._manifest["slides"].items()
+        return tuple(name for name, slide in states if slide["state"] == "complete")
+
+    def report(self, slide: str) -> dict[str, Any]:
+        """Counts, areas, times, seams, versions and warnings of a slide."""
+        value: Any = read_json(self._slide(slide).report)
+        return dict(value)
+
+    def file(self, slide: str, export: Export) -> Path:
+        """Path of an export.
+
+        Raises
+        ------
+        StoreError
+            If it was not written.
+        """
+        path = self._slide(slide).root / FILES[export]
+        if not path.exists():
+            raise StoreError(f"{path} was not written; make it with: wsiseg export {self.path}")
+        return path
+
+    def cells(self, slide: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table of a slide's cells, or some of its columns, as Arrow."""
+        return pq.read_table(self.file(slide, "table"), columns=columns and list(columns))
+
+    def source(self, slide: str) -> StoredCells:
+        """The stitched cells part by part, polygons included, for slides that do not fit."""
+        return StoredCells(self._slide(slide).cells)
+
+    def tissue(self, slide: str) -> TissueMask:
+        """The tissue mask with reason codes."""
+        return read_tissue(self._slide(slide).tissue)
+
+    def _slide(self, name: str) -> SlideFolder:
+        if name not in self._manifest["slides"]:
+            raise StoreError(
+                f"{self.path} has no slide {name!r}; it has {', '.join(self.slides) or 'none'}"
+            )
+        return self._folder.slide(name)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {len(self.complete)} of {len(self.slides)} slides whole)"
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory to read its results.
+
+    Raises
+    ------
+    StoreError
+        If the folder is not a run directory.
+    """
+    return Run(path)

@@ -1,0 +1,349 @@
+"""``overview.png``: a slide's result on one page, made to be looked at.
+
+The slide small with the outline of the tissue, a map of nuclear density beside it, and below a
+few places at full resolution with the outlines of the nuclei. Pixels are read for these only:
+once the whole slide small, and the few places. Labels, macro images and names of patients are
+never read; the page carries no date, so equal results give equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from wsiseg.cells.batch import CellBatch, CellClass, CellSource
+from wsiseg.export.density import (
+    DensityGrid,
+    Place,
+    Tally,
+    choose_places,
+    count_nuclei,
+    nuclei_per_mm2,
+    tissue_share,
+)
+from wsiseg.export.drawing import (
+    INK,
+    PAPER,
+    as_rgb,
+    colored,
+    mark_boxes,
+    outline_cells,
+    rim,
+    scale_bar,
+    scale_top,
+)
+from wsiseg.export.lettering import Color, draw_text, fitted, text_width
+from wsiseg.files import writing
+from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame
+from wsiseg.slides.slide import Slide
+
+PLACE_UM = 140.0
+"""About the width of tissue that a full-resolution crop shows."""
+
+_PAGE_PX = 2400
+_MARGIN_PX = 72
+_RIGHT_PX = _PAGE_PX - _MARGIN_PX
+_PANEL_PX = (1020, 1300)
+_PANEL_GAP_PX = 64
+_CROP_PX = 546
+_CROP_GAP_PX = 24
+_BAR_PX = (26, 24)
+
+_GREY: Color = (110, 114, 120)
+_RULE: Color = (214, 216, 220)
+_TISSUE_INK: Color = (0, 122, 110)
+_TISSUE_LIGHT: Color = (90, 230, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewInput:
+    """What an overview is drawn from.
+
+    Attributes
+    ----------
+    slide
+        The open slide.
+    channels
+        Indices of the channels to show: three for colour, one to be shown in grey.
+    cells
+        Its cells.
+    tissue, tissue_frame
+        bool ``[y, x]``, true where there is tissue, and its frame.
+    tissue_mm2
+        Area of the tissue, as the report states it.
+    tile_core_px
+        Side of a tile's core in pixels of ``cells.info.frame``: where seams lie.
+    model
+        Name of the model.
+    """
+
+    slide: Slide
+    channels: tuple[int, ...]
+    cells: CellSource
+    tissue: NDArray[np.bool_]
+    tissue_frame: Frame
+    tissue_mm2: float
+    tile_core_px: int
+    model: str
+
+
+def write_overview(path: Path, of: OverviewInput) -> None:
+    """Draw the overview and write it as PNG, 2400 px wide.
+
+    Raises
+    ------
+    DamagedPixelsError
+        As the slide raises it.
+    StoreError
+        If the file cannot be written.
+    """
+    page = draw_overview(of)
+    with writing(path) as temporary:
+        page.save(temporary, format="PNG")
+
+
+def draw_overview(of: OverviewInput) -> Image.Image:
+    """The overview as an RGB picture 2400 px wide."""
+    region = (of.slide.facts.bounds or of.slide.level0.box).intersection(of.slide.level0.box)
+    grid = DensityGrid.over(region, of.slide.level0)
+    tally = count_nuclei(of.cells, grid)
+    share = tissue_share(of.tissue, of.tissue_frame, of.slide.level0, grid)
+    enlarged = max(1, round(_CROP_PX * of.slide.level0.mpp.mean / PLACE_UM))
+    places = choose_places(tally.squares, share, grid, _CROP_PX // enlarged, _seams(of))
+    page = _Page()
+    _head(page, of)
+    _panels(page, of, grid, nuclei_per_mm2(tally.squares, share, grid.square_um), places)
+    _legend(page, of.cells.info.classes, tally)
+    _crops(page, of, places)
+    return page.finished()
+
+
+class _Page:
+    """A white page that grows downwards; ``y`` is where the next thing begins."""
+
+    def __init__(self) -> None:
+        self.y = _MARGIN_PX
+        self._image = Image.new("RGB", (_PAGE_PX, 4 * _PAGE_PX), PAPER)
+        self.draw = ImageDraw.Draw(self._image)
+
+    def text(
+        self, x: float, text: str, size: int, color: Color = INK, *, y: float | None = None
+    ) -> None:
+        """A line of text with its baseline at ``y``, or just below what stands."""
+        draw_text(self.draw, (x, self.y + size if y is None else y), text, size, color)
+
+    def paste(self, picture: Image.Image, x: int, y: int) -> None:
+        """A picture with its upper left corner at ``x, y``, in a thin frame."""
+        self._image.paste(picture, (x, y))
+        box = (x - 1, y - 1, x + picture.width, y + picture.height)
+        self.draw.rectangle(box, outline=_RULE)
+
+    def rule(self) -> None:
+        """A thin line across the page."""
+        self.draw.line((_MARGIN_PX, self.y, _RIGHT_PX, self.y), _RULE, 2)
+
+    def finished(self) -> Image.Image:
+        """The page cut to what stands on it."""
+        return self._image.crop((0, 0, _PAGE_PX, self.y + _MARGIN_PX))
+
+
+def _head(page: _Page, of: OverviewInput) -> None:
+    page.text(_MARGIN_PX, fitted(of.cells.info.slide, 52, _RIGHT_PX - _MARGIN_PX), 52)
+    page.y += 52 + 36
+    page.rule()
+    page.y += 28
+    per_mm2 = f"{of.cells.count / of.tissue_mm2:,.0f}" if of.tissue_mm2 > 0 else "none"
+    step = (_RIGHT_PX - _MARGIN_PX) / 5
+    for index, (value, meaning) in enumerate(
+        (
+            (f"{of.cells.count:,}", "nuclei"),
+            (_area(of.tissue_mm2), "tissue"),
+            (per_mm2, "nuclei per mm² of tissue"),
+            (f"{of.slide.level0.mpp.mean:.4g} µm/px", "full resolution"),
+            (of.model, "model"),
+        )
+    ):
+        x = _MARGIN_PX + index * step
+        page.text(x, fitted(value, 44, step - 24), 44)
+        page.text(x, meaning, 26, _GREY, y=page.y + 44 + 40)
+    page.y += 44 + 40 + 56
+
+
+def _area(mm2: float) -> str:
+    return f"{mm2:,.2f} mm²" if mm2 >= 1 or mm2 == 0 else f"{mm2:.2g} mm²"
+
+
+def _panels(
+    page: _Page,
+    of: OverviewInput,
+    grid: DensityGrid,
+    density: NDArray[np.float64],
+    places: Sequence[Place],
+) -> None:
+    """The slide small, and the map of density beside it."""
+    region = grid.region
+    scale = min(_PANEL_PX[0] / region.width, _PANEL_PX[1] / region.height)
+    size = (max(round(region.width * scale), 8), max(round(region.height * scale), 8))
+    lefts = (_MARGIN_PX, _MARGIN_PX + _PANEL_PX[0] + _PANEL_GAP_PX)
+    page.text(lefts[0], "Slide with the outline of the tissue", 30)
+    page.text(lefts[1], f"Nuclei per mm² of tissue, in squares of {grid.square_um:g} µm", 30)
+    page.y += 30 + 22
+    outline = rim(_tissue_at(of, region, size))
+    small = _thumbnail(of, region, size)
+    small.paste(_TISSUE_INK if _bright(of) else _TISSUE_LIGHT, mask=outline)
+    top, step = scale_top(density), 1 / scale
+    squares = colored(density, top).resize(
+        size,
+        Image.Resampling.NEAREST,
+        box=(0, 0, region.width / grid.step_px[0], region.height / grid.step_px[1]),
+    )
+    squares.paste(INK, mask=outline)
+    boxes = [_scaled(place.box.shifted(-region.x0, -region.y0), scale) for place in places]
+    for picture, left in zip((small, squares), lefts, strict=True):
+        mark_boxes(picture, boxes)
+        scale_bar(picture, of.slide.level0.mpp.mean * step)
+        page.paste(picture, left, page.y)
+    _color_bar(page, lefts[1] + size[0] + _BAR_PX[1], size[1], top)
+    page.y += size[1] + 48
+
+
+def _legend(page: _Page, classes: Sequence[CellClass], tally: Tally) -> None:
+    """Every class that occurs with its colour, number and share."""
+    total = int(tally.classes.sum())
+    x: float = _MARGIN_PX
+    for kind, number in zip(classes, tally.classes.tolist(), strict=True):
+        if number == 0:
+            continue
+        label = f"{kind.name}  {number:,}  ({number / total:.1%})"
+        width = 24 + 14 + text_width(label, 28) + 56
+        if x > _MARGIN_PX and x + width > _RIGHT_PX:
+            x, page.y = _MARGIN_PX, page.y + 46
+        page.draw.rectangle((x, page.y + 4, x + 24, page.y + 28), kind.color)
+        page.text(x + 38, fitted(label, 28, _RIGHT_PX - x - 38), 28, y=page.y + 27)
+        x += width
+    page.y += 28 + 44 if total else 0
+
+
+def _crops(page: _Page, of: OverviewInput, places: Sequence[Place]) -> None:
+    """Places at full resolution with outlines, captions above."""
+    page.rule()
+    page.y += 28
+    found = [_cells_in(of.cells, place.box) for place in places]
+    pixels = [of.slide.read(place.box, of.slide.level0, of.channels) for place in places]
+    shown = as_rgb(pixels)
+    casing = PAPER if _bright(of) else INK
+    for index, (place, batches) in enumerate(zip(places, found, strict=True)):
+        x = _MARGIN_PX + index * (_CROP_PX + _CROP_GAP_PX)
+        scale = _CROP_PX / max(place.box.width, place.box.height)
+        size = (round(place.box.width * scale), round(place.box.height * scale))
+        picture = Image.fromarray(shown[index]).resize(size, Image.Resampling.BICUBIC)
+        outline_cells(picture, batches, of.cells.info.classes, place.box, casing)
+        scale_bar(picture, of.slide.level0.mpp.mean / scale)
+        number = sum(_inside(batch, place.box) for batch in batches)
+        page.text(x, f"{index + 1}  {place.reason}", 28)
+        page.text(
+            x, f"{number:,} {'nucleus' if number == 1 else 'nuclei'}", 24, _GREY, y=page.y + 28 + 36
+        )
+        top = page.y + 28 + 36 + 28
+        page.paste(picture, x, top)
+        _tick_seams(page.draw, (x, top), place.box, scale, _seams(of))
+    page.y += 28 + 36 + 28 + _CROP_PX
+
+
+def _bright(of: OverviewInput) -> bool:
+    return of.slide.facts.illumination == "brightfield"
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return Box(*(round(edge * scale) for edge in (box.x0, box.y0, box.x1, box.y1)))
+
+
+def _seams(of: OverviewInput) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Level-0 positions of the borders between tile cores along x and y."""
+    frame, core = of.cells.info.frame, of.tile_core_px
+    fx, fy = frame.scale_to(of.slide.level0)
+    return (
+        np.arange(core, frame.size.width, core, dtype=np.float64) * fx,
+        np.arange(core, frame.size.height, core, dtype=np.float64) * fy,
+    )
+
+
+def _thumbnail(of: OverviewInput, region: Box, size: tuple[int, int]) -> Image.Image:
+    level0 = of.slide.level0
+    reduction = max(region.width / size[0], 1.0)
+    frame = level0.at(MPP(level0.mpp.x * reduction, level0.mpp.y * reduction))
+    box = level0.box_in(region, frame)
+    pixels = as_rgb([of.slide.read(box, frame, of.channels)])[0]
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def _tissue_at(of: OverviewInput, region: Box, size: tuple[int, int]) -> Image.Image:
+    """The tissue mask of the region at ``size``, 0 or 255, its steps smoothed."""
+    fx, fy = of.slide.level0.scale_to(of.tissue_frame)
+    box = (region.x0 * fx, region.y0 * fy, region.x1 * fx, region.y1 * fy)
+    # Along the border a mask may end a fraction of its pixel before the region does.
+    padded = np.pad(of.tissue, ((0, 1), (0, 1)), mode="edge")
+    height, width = padded.shape
+    inside = (box[0], box[1], min(box[2], width), min(box[3], height))
+    smooth = Image.fromarray(padded.astype(np.uint8) * 255).resize(
+        (size[0] * 2, size[1] * 2), Image.Resampling.BICUBIC, box=inside
+    )
+    return smooth.point([0] * 128 + [255] * 128)
+
+
+def _color_bar(page: _Page, x: int, height: int, top: float) -> None:
+    ramp = np.linspace(top, 0, height)[:, None].repeat(_BAR_PX[0], axis=1)
+    page.paste(colored(ramp, top), x, page.y)
+    steps = 4 if height > 240 else 2
+    for step in range(steps + 1):
+        y = page.y + height - 1 - round(step / steps * (height - 1))
+        page.draw.line((x + _BAR_PX[0], y, x + _BAR_PX[0] + 8, y), INK, 2)
+        text = f"{top * step / steps:,.0f}" if top >= steps else f"{top * step / steps:g}"
+        baseline = min(max(y + 8, page.y + 18), page.y + height)
+        page.text(x + _BAR_PX[0] + 14, text, 24, y=baseline)
+
+
+def _cells_in(cells: CellSource, box: Box) -> list[CellBatch]:
+    """The cells whose outlines meet ``box`` of level 0; only parts that may hold some are read."""
+    info = cells.info
+    wanted = info.level0.box_in(box, info.frame)
+    found = []
+    for part, extent in enumerate(cells.extents):
+        if extent.intersects(wanted):
+            batch = cells.read(part)
+            x0, y0, x1, y1 = batch.polygons.bounds().T / HUNDREDTHS
+            meets = (x0 < box.x1) & (x1 > box.x0) & (y0 < box.y1) & (y1 > box.y0)
+            found.append(batch.take(np.flatnonzero(meets)))
+    return found
+
+
+def _inside(batch: CellBatch, box: Box) -> int:
+    """Number of cells with their centroid in ``box``."""
+    corners = (box.x0, box.y0), (box.x1, box.y1)
+    centroids = batch.centroids
+    return int(((centroids >= corners[0]) & (centroids < corners[1])).all(axis=1).sum())
+
+
+def _tick_seams(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    box: Box,
+    scale: float,
+    seams: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> None:
+    """Small ticks outside a crop where tile seams run through it."""
+    x0, y0 = corner
+    x1, y1 = x0 + round(box.width * scale), y0 + round(box.height * scale)
+    for x in seams[0][(seams[0] > box.x0) & (seams[0] < box.x1)]:
+        at = x0 + (float(x) - box.x0) * scale
+        draw.line((at, y0 - 12, at, y0 - 2), INK, 3)
+        draw.line((at, y1 + 2, at, y1 + 12), INK, 3)
+    for y in seams[1][(seams[1] > box.y0) & (seams[1] < box.y1)]:
+        at = y0 + (float(y) - box.y0) * scale
+        draw.line((x0 - 12, at, x0 - 2, at), INK, 3)
+        draw.line((x1 + 2, at, x1 + 12, at), INK, 3)

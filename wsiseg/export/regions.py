@@ -1,0 +1,211 @@
+"""Regions, in and out: tissue as locked annotations of QuPath, and the user's own annotations."""
+
+from __future__ import annotations
+
+import gzip
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import shapely
+from shapely.geometry import mapping, shape
+
+from wsiseg.cells.batch import CellsInfo
+from wsiseg.errors import ConfigurationError
+from wsiseg.export.validity import from_lattice, on_lattice, polygon_parts
+from wsiseg.files import writing
+
+_MAX_BYTES = 512 << 20
+_NAMESPACE = uuid.UUID("6f0d8f0c-3a53-5d0c-9f0e-5a1c4c3c9a57")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One object of a GeoJSON file.
+
+    Attributes
+    ----------
+    name
+        The object's own name, ``None`` without.
+    class_name
+        Name of its class, derived ones as ``"Tumor: Positive"``; ``None`` without.
+    object_type
+        QuPath's word: ``annotation``, ``detection`` ...
+    geometry
+        A valid shapely Polygon or MultiPolygon in level-0 pixels of QuPath's frame: add
+        ``CellsInfo.origin_px`` to be in the slide's.
+    """
+
+    name: str | None
+    class_name: str | None
+    object_type: str
+    geometry: Any
+
+
+def write_tissue_geojson(
+    path: Path,
+    polygons: Iterable[Any],
+    info: CellsInfo,
+    *,
+    class_name: str = "Tissue",
+    color: tuple[int, int, int] = (120, 90, 160),
+    names: Sequence[str] | None = None,
+) -> int:
+    """Write regions as locked annotations of QuPath, whole or not at all.
+
+    Every region is cut into its valid polygons on the lattice of hundredths of a pixel; each
+    becomes an annotation with an id that depends on slide, class, place and shape only.
+
+    Parameters
+    ----------
+    path
+        Compressed if it ends in ``.gz``.
+    polygons
+        shapely Polygons or MultiPolygons in level-0 pixels, holes allowed.
+    info
+        Of the slide; its ``origin_px`` is subtracted.
+    class_name, color
+        Of all of them.
+    names
+        One for each of ``polygons``.
+
+    Returns
+    -------
+    The number of annotations written.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    given = np.asarray(list(polygons), object)
+    parts, owner = polygon_parts(on_lattice(given, info.origin_px))
+    drawn = from_lattice(parts).to_shapely()
+    fine = shapely.is_valid(drawn)
+    features = []
+    for number, (polygon, whose) in enumerate(zip(drawn[fine], owner[fine], strict=True)):
+        properties: dict[str, object] = {
+            "objectType": "annotation",
+            "classification": {"name": class_name, "color": list(color)},
+            "isLocked": True,
+        }
+        if names is not None:
+            properties["name"] = names[whose]
+        key = f"{info.slide}/{class_name}/{number}/{polygon.wkb_hex}"
+        features.append(
+            {
+                "type": "Feature",
+                "id": str(uuid.uuid5(_NAMESPACE, key)),
+                "geometry": mapping(polygon),
+                "properties": properties,
+            }
+        )
+    text = orjson.dumps({"type": "FeatureCollection", "features": features})
+    with writing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    return len(features)
+
+
+def read_regions(path: Path) -> list[Region]:
+    """The polygons of a GeoJSON file as QuPath writes it: ``.geojson``, ``.json``, or ``.gz``.
+
+    A FeatureCollection, a list of features, one feature or one bare geometry. An outline that
+    crosses itself is replaced by its valid form.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be read, holds more than 512 MB of text, is not GeoJSON, or one of its
+        features is no polygon; the message names the file and the feature.
+    """
+    try:
+        document = orjson.loads(_bounded_text(path))
+    except orjson.JSONDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
+    return [
+        _region(feature, f"{path}, feature {number}")
+        for number, feature in enumerate(_features(document, path), start=1)
+    ]
+
+
+def _bounded_text(path: Path) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot read {path}: {reason}") from error
+    if len(text) > _MAX_BYTES:
+        raise ConfigurationError(
+            f"{path} holds more than {_MAX_BYTES >> 20} MB of text; export only the regions from "
+            "QuPath, not the cells"
+        )
+    return text
+
+
+def _features(document: object, path: Path) -> list[object]:
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        document = document.get("features")
+    elif isinstance(document, dict):
+        return [document]
+    if not isinstance(document, list):
+        raise ConfigurationError(
+            f"{path} is not GeoJSON: expected a FeatureCollection, a list of features or a feature"
+        )
+    return document
+
+
+def _region(feature: object, where: str) -> Region:
+    if not isinstance(feature, dict):
+        raise ConfigurationError(f"{where} is no GeoJSON feature")
+    bare = feature.get("type") != "Feature"
+    properties = {} if bare else feature.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise ConfigurationError(f"{where}: its properties are no object")
+    name = properties.get("name")
+    kind = properties.get("objectType", properties.get("object_type", "annotation"))
+    return Region(
+        name=name if isinstance(name, str) else None,
+        class_name=_class_name(properties.get("classification"), where),
+        object_type=kind if isinstance(kind, str) else "annotation",
+        geometry=_geometry(feature if bare else feature.get("geometry"), where),
+    )
+
+
+def _class_name(classification: object, where: str) -> str | None:
+    if classification is None or isinstance(classification, str):
+        return classification
+    if isinstance(classification, dict):
+        if isinstance(classification.get("name"), str):
+            return str(classification["name"])
+        names = classification.get("names")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return ": ".join(names)
+    raise ConfigurationError(f"{where}: its classification is neither a name nor has one")
+
+
+def _geometry(value: object, where: str) -> Any:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise ConfigurationError(
+            f"{where} is {'a ' + str(kind) if kind else 'without a geometry'}; only Polygon and "
+            "MultiPolygon make a region, so remove it or leave it out of the export"
+        )
+    try:
+        geometry = shapely.force_2d(shape(value))
+        finite = bool(np.isfinite(shapely.get_coordinates(geometry)).all())
+    except (shapely.errors.ShapelyError, ValueError, TypeError, LookupError) as error:
+        raise ConfigurationError(f"{where}: its coordinates make no {kind}: {error}") from error
+    if not finite:
+        raise ConfigurationError(f"{where}: its coordinates are not all finite")
+    polygons = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
+    areal = polygons[shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON]
+    union = shapely.union_all(areal)
+    if union.is_empty:
+        raise ConfigurationError(f"{where} encloses no area")
+    return union

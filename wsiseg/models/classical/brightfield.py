@@ -1,0 +1,168 @@
+"""Nuclei by their haematoxylin, on brightfield slides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.errors import ModelError
+from wsiseg.models.classical.rule import (
+    LEVELS,
+    Relief,
+    Rule,
+    find_instances,
+    make_relief,
+    slide_threshold,
+)
+from wsiseg.models.segmenter import Instances, ModelSpec, NucleusClass, Statistics
+from wsiseg.slides.reader import Pixels
+from wsiseg.stain import Stains, Vector, amount, amount_tables, default_stains, measure_stains
+
+RULE = Rule(
+    smoothing=1,
+    surroundings=20,
+    slide_share=170,
+    local_share=60,
+    least_share=128,
+    vote=140,
+    step_share=128,
+    depth=9,
+    stain_weight=128,
+    relief_smoothing=1,
+    pass_share=232,
+    trim_share=179,
+    largest_hole=60,
+    least_area=32,
+    least_contrast=13,
+)
+
+NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
+
+_EMPTY = 40
+_BOUNDS = (90, 700)
+
+
+class BrightfieldSegmenter:
+    """``classical-he``: haematoxylin by colour deconvolution, then the rule.
+
+    For haematoxylin with eosin and haematoxylin with DAB. A nucleus whose haematoxylin is wholly
+    hidden by DAB is not found.
+    """
+
+    def __init__(self, rule: Rule = RULE) -> None:
+        self._rule = rule
+        self._spec = ModelSpec(
+            name="classical-he",
+            sha256=rule.sha256("haematoxylin"),
+            illumination="brightfield",
+            mpp=0.5,
+            mpp_range=(0.45, 0.55),
+            core=1024,
+            halo=halo(rule),
+            reach_px=rule.reach_px,
+            stride=1,
+            exact=True,
+            channels=3,
+            classes=(NUCLEUS,),
+            licence="Apache-2.0",
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self._spec
+
+    def calibrate(self, samples: Sequence[Pixels]) -> Statistics:
+        """Stain vectors and the threshold of haematoxylin.
+
+        Returns
+        -------
+        ``haematoxylin``, ``counterstain``, ``white``
+            Three numbers each, see :class:`wsiseg.stain.Stains`.
+        ``threshold``
+            In 1/8192 of optical density.
+        ``stains_measured``
+            1, or 0 where the vectors of the literature stand in.
+        """
+        tiles = [_rgb(sample) for sample in samples]
+        stains = measure_stains(tiles)
+        used = steadied(stains)
+        table = amount_tables(used)[0]
+        images = [haematoxylin(tile, table) for tile in tiles]
+        threshold = slide_threshold(images, self._rule, empty=_EMPTY, bounds=_BOUNDS)
+        return {
+            "haematoxylin": used.haematoxylin,
+            "counterstain": used.counterstain,
+            "white": used.white,
+            "threshold": (threshold,),
+            "stains_measured": (0.0 if stains.problem else 1.0,),
+        }
+
+    def predict(self, pixels: Pixels, statistics: Statistics) -> list[Relief]:
+        """Foreground and relief of windows ``[n, y, x, 3]`` uint8."""
+        stains = Stains(
+            _vector(statistics["haematoxylin"]),
+            _vector(statistics["counterstain"]),
+            "eosin",
+            _vector(statistics["white"]),
+        )
+        table = amount_tables(stains)[0]
+        threshold = int(statistics["threshold"][0])
+        return [
+            make_relief(haematoxylin(_rgb(window), table), threshold, self._rule)
+            for window in pixels
+        ]
+
+    def decode(self, prediction: list[Relief]) -> list[Instances]:
+        """The instances of every window."""
+        return [find_instances(relief, self._rule) for relief in prediction]
+
+
+def halo(rule: Rule) -> int:
+    """Margin of a tile: the reach and room for a nucleus with its neighbours, in steps of 16."""
+    return -(-(rule.reach_px + 48) // 16) * 16
+
+
+def steadied(stains: Stains) -> Stains:
+    """The measured vectors drawn half-way to the usual ones.
+
+    A slide with little of one stain leaves its direction uncertain; half-way, haematoxylin is
+    found as well as with the usual vectors where these fit, and better where they do not.
+    """
+    usual = default_stains(stains.kind, stains.white)
+    return Stains(
+        _between(stains.haematoxylin, usual.haematoxylin),
+        _between(stains.counterstain, usual.counterstain),
+        stains.kind,
+        stains.white,
+        stains.problem,
+    )
+
+
+def haematoxylin(pixels: NDArray[np.uint8], table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Amount of haematoxylin in 1/1024 of optical density, 0..2047, int32 ``[y, x]``."""
+    found: NDArray[np.int32] = np.clip(amount(pixels, table), 0, LEVELS - 1).astype(np.int32)
+    return found
+
+
+def _between(first: Vector, second: Vector) -> Vector:
+    red, green, blue = (a + b for a, b in zip(first, second, strict=True))
+    length = math.sqrt(red * red + green * green + blue * blue)
+    return red / length, green / length, blue / length
+
+
+def _vector(values: tuple[float, ...]) -> Vector:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _rgb(pixels: Pixels) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
+        raise ModelError(
+            f"classical-he needs 8-bit RGB pixels, not {pixels.shape[-1]} channels of "
+            f"{pixels.dtype}; for fluorescence use classical-fluo and name the nuclear channel"
+        )
+    return np.ascontiguousarray(pixels, np.uint8)
