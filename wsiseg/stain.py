@@ -181,7 +181,7 @@ def measure_stains(samples: Sequence[NDArray[np.uint8]], *, most: int = 2_000_00
 def _white(pixels: NDArray[np.uint8]) -> Vector:
     """Intensity of glass: the brightest of the samples, where those are plausible."""
     high = np.percentile(pixels, 99.5, axis=0)
-    red, green, blue = (float(min(255.0, max(215.0, round(float(v))))) for v in high)
+    red, green, blue = (float(min(255.0, max(225.0, round(float(v))))) for v in high)
     return red, green, blue
 
 

@@ -172,13 +172,13 @@ def test_threads_read_the_same() -> None:
 def test_channels_by_name_and_number() -> None:
     array = picture(20, 20, 4)
     slide = Slide(ArrayReader(array, 0.5, channels=("DAPI", "CD3", "CD8", "Ki67")))
-    assert slide.channel_indices(["cd8", "DAPI", "3"]) == (2, 0, 3)
+    assert slide.channel_indices(["cd8", "DAPI", "4"]) == (2, 0, 3)
     got = slide.read(Box(0, 0, 9, 7), slide.level0, channels=(2, 0))
     assert np.array_equal(got, array[:7, :9, [2, 0]])
-    with pytest.raises(ChannelError, match="'CD20'; there are 0: DAPI, 1: CD3, 2: CD8, 3: Ki67"):
+    with pytest.raises(ChannelError, match="'CD20'; there are 1: DAPI, 2: CD3, 3: CD8, 4: Ki67"):
         slide.channel_indices(["CD20"])
     with pytest.raises(ChannelError):
-        slide.channel_indices(["4"])
+        slide.channel_indices(["5"])
 
 
 def test_a_slide_without_pixel_size_needs_one_stated() -> None:

@@ -81,13 +81,13 @@ def result_table(result: RunResult) -> Group:
         )
     parts: list[RenderableType] = [table, Text()]
     for outcome in result.failed:
-        parts.append(Text.assemble((f"{outcome.name}: ", "red"), outcome.reason))
+        parts.append(Text(_told(outcome.name, outcome.reason), "red"))
     memory = f"{_gigabytes(result.peak_bytes)} of {_gigabytes(result.planned_bytes)} planned"
     parts.append(
         Text.assemble(
             ("Results in ", _LABEL),
             str(result.out),
-            (f"  ({_duration(result.seconds)}, memory at most {memory})", _FAINT),
+            (f"  ({_duration(result.seconds)}, peak memory {memory})", _FAINT),
         )
     )
     return Group(*parts)
@@ -144,6 +144,7 @@ class RunProgress:
         self._clock = clock
         self._slides: dict[str, _Slide] = {}
         self._spoke = clock()
+        self._latest = self._spoke
         self._live: Live | None = None
 
     def __enter__(self) -> RunProgress:
@@ -176,11 +177,14 @@ class RunProgress:
 
     def block_done(self, name: str, nuclei: int, mm2: float) -> None:
         """A block is committed."""
-        slide = self._slides[name]
+        slide, now = self._slides[name], self._clock()
+        if slide.done == slide.already:
+            # Until now the workers were busy with the slides before: its own time begins here.
+            slide.began = max(slide.began, self._latest)
+        self._latest = now
         slide.done += 1
         slide.nuclei += nuclei
         slide.mm2 += mm2
-        now = self._clock()
         if self._live is None and now - self._spoke >= QUIET_SECONDS:
             facts = (
                 f"{slide.done:,} of {slide.blocks:,} blocks",
@@ -204,7 +208,7 @@ class RunProgress:
     def slide_failed(self, name: str, reason: str) -> None:
         """A slide has failed; the rest go on."""
         self._slides.pop(name, None)
-        self._say(Text.assemble(("failed  ", "red"), name, f": {reason}"))
+        self._say(Text.assemble(("failed  ", "red"), _told(name, reason)))
 
     def message(self, text: str) -> None:
         """Something worth a line."""
@@ -271,6 +275,11 @@ def _levels(facts: SlideFacts) -> Table:
             mpp,
         )
     return table
+
+
+def _told(name: str, reason: str) -> str:
+    """A reason that names its slide, once."""
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 def _gigabytes(count: int) -> str:

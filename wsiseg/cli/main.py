@@ -7,6 +7,8 @@ not be done; 2, wrong usage; 130, interrupted.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,7 +225,7 @@ def export(
     settings: dict[str, Any] = {"ngff": ngff, "split_um": split}
     if export:
         settings["exports"] = tuple(export)
-    with _progress() as progress:
+    with _interruptible(), _progress() as progress:
         result = export_run(
             out, settings, slides=slide, workers=workers, inline=inline, progress=progress
         )
@@ -239,14 +241,9 @@ def version() -> None:
 def main() -> None:
     """Entry point: errors that a user can mend are told without a traceback."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _console(stderr=True).print(
-            "Interrupted. Finished work is kept: run the same command to go on."
-        )
-        sys.exit(130)
+        # Without its standalone mode, the library returns the code of an exit.
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except WsisegError as error:
         from wsiseg.cli.display import error_panel
 
@@ -270,9 +267,20 @@ def _job(paths: list[Path], **settings: Any) -> Job:
 def _run(job: Job, out: Path, *, workers: int | None, inline: bool, new: bool) -> None:
     from wsiseg.execution.api import run as run_job
 
-    with _progress() as progress:
+    with _interruptible(), _progress() as progress:
         result = run_job(job, out, workers=workers, inline=inline, new=new, progress=progress)
     _finish(result)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _console(stderr=True).print(
+            "Interrupted. Finished work is kept: run the same command to go on."
+        )
+        raise typer.Exit(130) from None
 
 
 def _finish(result: RunResult) -> None:

@@ -137,7 +137,8 @@ def perform(task: Task) -> Result:
     except MemoryError:
         return Failure("out of memory: use fewer workers (--workers)")
     except Exception as error:  # noqa: BLE001 a bug in one slide must not stop the others
-        reason = f"{type(error).__name__}: {error}"
+        lines = str(error).splitlines() or [""]
+        reason = f"unexpected {type(error).__name__}: {lines[0]} (traceback in failure.json)"
         return Failure(reason, detail=traceback.format_exc())
 
 

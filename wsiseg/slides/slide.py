@@ -150,7 +150,7 @@ class Slide:
             return tuple(sorted(self._damage.values()))
 
     def channel_indices(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Places of channels on the last axis, by name (whatever the case) or by number.
+        """Places of channels on the last axis, by name (whatever the case) or number from 1.
 
         Raises
         ------
@@ -163,10 +163,10 @@ class Slide:
             wanted = name.strip().casefold()
             if wanted in known:
                 found.append(known.index(wanted))
-            elif wanted.isdecimal() and int(wanted) < len(known):
-                found.append(int(wanted))
+            elif wanted.isdecimal() and 1 <= int(wanted) <= len(known):
+                found.append(int(wanted) - 1)
             else:
-                there = ", ".join(f"{i}: {c}" for i, c in enumerate(self.facts.channels))
+                there = ", ".join(f"{i}: {c}" for i, c in enumerate(self.facts.channels, 1))
                 raise ChannelError(
                     f"{self.facts.path}: there is no channel {name!r}; there are {there}"
                 )

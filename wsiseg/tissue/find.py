@@ -71,9 +71,9 @@ def find_tissue(slide: Slide, method: str = "otsu") -> TissueMask:
 
 def _read_small(slide: Slide, frame: Frame) -> Pixels:
     width, height = frame.size.width, frame.size.height
-    channels = len(slide.facts.channels)
-    dtype = np.uint8 if slide.facts.dtype == "uint8" else np.uint16
-    pixels: Pixels = np.empty((height, width, channels), dtype)
+    shape = (height, width, len(slide.facts.channels))
+    eight_bit = slide.facts.dtype == "uint8"
+    pixels: Pixels = np.empty(shape, np.uint8) if eight_bit else np.empty(shape, np.uint16)
     for top in range(0, height, _STRIP):
         strip = Box(0, top, width, min(top + _STRIP, height))
         pixels[strip.slices()] = slide.read(strip, frame)

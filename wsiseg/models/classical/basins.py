@@ -132,7 +132,7 @@ def _highest_passes(
             for k in range(4, 8):
                 ny, nx = y + _STEP_Y[k], x + _STEP_X[k]
                 there = labels[ny, nx] if 0 <= ny < height and 0 <= nx < width else 0
-                if there in (0, here):
+                if there == 0 or there == here:
                     continue
                 level = min(relief[y, x], relief[ny, nx])
                 if level > passes[here]:

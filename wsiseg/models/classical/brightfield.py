@@ -23,26 +23,28 @@ from wsiseg.stain import Stains, Vector, amount, amount_tables, default_stains, 
 
 RULE = Rule(
     smoothing=1,
-    surroundings=20,
+    surroundings=16,
     slide_share=170,
     local_share=60,
-    least_share=128,
+    least_share=180,
     vote=140,
-    step_share=128,
-    depth=9,
-    stain_weight=128,
-    relief_smoothing=1,
-    pass_share=232,
-    trim_share=179,
+    step_share=96,
+    depth=12,
+    stain_weight=384,
+    relief_smoothing=3,
+    pass_share=246,
+    trim_share=190,
     largest_hole=60,
     least_area=32,
     least_contrast=13,
+    least_fit=192,
 )
 
 NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
 
 _EMPTY = 40
 _BOUNDS = (90, 700)
+_TOLERATED_DAB = 256
 
 
 class BrightfieldSegmenter:
@@ -82,6 +84,8 @@ class BrightfieldSegmenter:
         -------
         ``haematoxylin``, ``counterstain``, ``white``
             Three numbers each, see :class:`wsiseg.stain.Stains`.
+        ``brown``
+            1 where the counterstain is DAB, else 0.
         ``threshold``
             In 1/8192 of optical density.
         ``stains_measured``
@@ -90,29 +94,31 @@ class BrightfieldSegmenter:
         tiles = [_rgb(sample) for sample in samples]
         stains = measure_stains(tiles)
         used = steadied(stains)
-        table = amount_tables(used)[0]
-        images = [haematoxylin(tile, table) for tile in tiles]
+        tables = amount_tables(used)
+        images = [haematoxylin(tile, tables, brown=used.kind == "DAB") for tile in tiles]
         threshold = slide_threshold(images, self._rule, empty=_EMPTY, bounds=_BOUNDS)
         return {
             "haematoxylin": used.haematoxylin,
             "counterstain": used.counterstain,
             "white": used.white,
+            "brown": (1.0 if used.kind == "DAB" else 0.0,),
             "threshold": (threshold,),
             "stains_measured": (0.0 if stains.problem else 1.0,),
         }
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Relief]:
         """Foreground and relief of windows ``[n, y, x, 3]`` uint8."""
+        brown = statistics["brown"][0] > 0
         stains = Stains(
             _vector(statistics["haematoxylin"]),
             _vector(statistics["counterstain"]),
-            "eosin",
+            "DAB" if brown else "eosin",
             _vector(statistics["white"]),
         )
-        table = amount_tables(stains)[0]
+        tables = amount_tables(stains)
         threshold = int(statistics["threshold"][0])
         return [
-            make_relief(haematoxylin(_rgb(window), table), threshold, self._rule)
+            make_relief(haematoxylin(_rgb(window), tables, brown=brown), threshold, self._rule)
             for window in pixels
         ]
 
@@ -142,10 +148,25 @@ def steadied(stains: Stains) -> Stains:
     )
 
 
-def haematoxylin(pixels: NDArray[np.uint8], table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Amount of haematoxylin in 1/1024 of optical density, 0..2047, int32 ``[y, x]``."""
-    found: NDArray[np.int32] = np.clip(amount(pixels, table), 0, LEVELS - 1).astype(np.int32)
-    return found
+def haematoxylin(
+    pixels: NDArray[np.uint8], tables: NDArray[np.int32], *, brown: bool
+) -> NDArray[np.int32]:
+    """Amount of haematoxylin in 1/1024 of optical density, 0..2047, int32 ``[y, x]``.
+
+    Parameters
+    ----------
+    tables
+        See :func:`wsiseg.stain.amount_tables`.
+    brown
+        The counterstain is DAB. Where it is so dense that the pixel is black, colour tells
+        nothing and unmixing finds haematoxylin too: the excess of DAB is taken off.
+    """
+    found = amount(pixels, tables[0]).astype(np.int32)
+    if brown:
+        excess = amount(pixels, tables[1]).astype(np.int32) - _TOLERATED_DAB
+        found -= np.maximum(excess, 0) * 3 // 2
+    clipped: NDArray[np.int32] = np.clip(found, 0, LEVELS - 1)
+    return clipped
 
 
 def _between(first: Vector, second: Vector) -> Vector:

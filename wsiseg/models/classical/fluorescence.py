@@ -36,6 +36,7 @@ RULE = Rule(
     largest_hole=60,
     least_area=32,
     least_contrast=26,
+    least_fit=192,
 )
 
 _BRIGHT = 1400

@@ -147,15 +147,38 @@ def measure(
     stain: NDArray[np.int32],
     background: NDArray[np.int32],
     count: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Area and summed contrast (``stain - background``) of every label, int64 ``[count + 1]``."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Area, summed contrast (``stain - background``) and area of the ellipse with the same second
+    moments, of every label: ``[count + 1]`` each.
+
+    Moments are integer sums from the corner of the instance's box, hence the same wherever the
+    window lies.
+    """
     height, width = labels.shape
+    boxes = basin_boxes(labels, count)
     area = np.zeros(count + 1, np.int64)
     contrast = np.zeros(count + 1, np.int64)
+    moments = np.zeros((count + 1, 5), np.int64)
     for y in range(height):
         for x in range(width):
             label = labels[y, x]
             if label:
                 area[label] += 1
                 contrast[label] += stain[y, x] - background[y, x]
-    return area, contrast
+                u, v = np.int64(x - boxes[label, 0]), np.int64(y - boxes[label, 1])
+                moments[label, 0] += u
+                moments[label, 1] += v
+                moments[label, 2] += u * u
+                moments[label, 3] += v * v
+                moments[label, 4] += u * v
+    ellipse = np.zeros(count + 1, np.float64)
+    for label in range(1, count + 1):
+        n = float(area[label])
+        if n > 0:
+            mean_u, mean_v = moments[label, 0] / n, moments[label, 1] / n
+            # A pixel is a square, whose own variance is 1/12.
+            var_u = moments[label, 2] / n - mean_u * mean_u + 1 / 12
+            var_v = moments[label, 3] / n - mean_v * mean_v + 1 / 12
+            cov = moments[label, 4] / n - mean_u * mean_v
+            ellipse[label] = 4 * np.pi * np.sqrt(max(var_u * var_v - cov * cov, 0.0))
+    return area, contrast, ellipse

@@ -6,8 +6,8 @@
 3. A relief is made of the distance to the foreground's border, the distance within a second,
    higher threshold, and the stain itself; its basins are the nuclei (see
    :mod:`wsiseg.models.classical.basins`).
-4. Each nucleus is trimmed to a share of its own mean, its holes are filled, small and faint ones
-   are dropped.
+4. Each nucleus is trimmed to a share of its own mean, its holes are filled, small, faint and
+   ragged ones are dropped.
 
 All sums are integers and every step has a known reach, so a nucleus is the same bits in every
 window that holds its support and :attr:`Rule.reach_px` around it.
@@ -71,6 +71,8 @@ class Rule:
         Areas.
     least_contrast
         Least mean contrast to the surroundings, as a share of the slide's threshold.
+    least_fit
+        Least area as a share of that of the ellipse with the same second moments.
     """
 
     smoothing: int
@@ -88,6 +90,7 @@ class Rule:
     largest_hole: int
     least_area: int
     least_contrast: int
+    least_fit: int
 
     @property
     def reach_px(self) -> int:
@@ -205,24 +208,26 @@ def find_instances(relief: Relief, rule: Rule) -> Instances:
     groups, supports = join(basins, relief.height, count, rule.pass_share)
     labels = trim(groups[basins], relief.stain, count, rule.trim_share)
     tidy(labels, count, rule.largest_hole)
-    area, contrast = measure(labels, relief.stain, relief.background, count)
+    area, contrast, ellipse = measure(labels, relief.stain, relief.background, count)
     share = contrast / (np.maximum(area, 1) * float(relief.threshold))
+    fit = area / np.maximum(ellipse, 1.0)
     kept = (area >= rule.least_area) & (share * 256 >= rule.least_contrast)
+    kept &= fit * 256 >= rule.least_fit
     kept[0] = False
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     return Instances(
         labels=numbers[labels],
         classes=np.zeros(int(kept.sum()), np.uint8),
-        probabilities=_score(share[kept]),
+        probabilities=_score(share[kept], fit[kept]),
         supports=supports[kept],
     )
 
 
-def _score(share: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Contrast (in the slide's thresholds) as a score in 0..1: half at 0.5. It ranks nuclei by
-    how well they stand out; it is not a calibrated probability."""
+def _score(share: NDArray[np.float64], fit: NDArray[np.float64]) -> NDArray[np.float32]:
+    """How well nuclei stand out, in 0..1: ``c / (c + 0.5)`` of the contrast ``c`` in the slide's
+    thresholds, times the fit of the ellipse. It ranks; it is not a calibrated probability."""
     positive = np.maximum(share, 0.0)
-    return (positive / (positive + 0.5)).astype(np.float32)
+    return (positive / (positive + 0.5) * np.minimum(fit, 1.0)).astype(np.float32)
 
 
 @njit(cache=True, nogil=True)

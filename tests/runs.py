@@ -1,0 +1,94 @@
+"""Helpers for tests of whole runs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import zarr
+
+import wsiseg
+from wsiseg.store.folders import RunFolder, SlideFolder
+
+
+def slide_folder(out: Path) -> SlideFolder:
+    """The folder of the only slide of a run."""
+    (name,) = wsiseg.open_run(out).slides
+    return RunFolder(out).slide(name)
+
+
+def assert_equal_results(a: Path, b: Path) -> None:
+    """Fail unless the only slides of two runs have equal tables, arrays and overlays."""
+    first, second = slide_folder(a).root, slide_folder(b).root
+    one, two = pq.read_table(first / "cells.parquet"), pq.read_table(second / "cells.parquet")
+    assert one.num_rows > 0
+    assert one.equals(two)
+    for label in ("nuclei", "tissue"):
+        x, y = (zarr.open_group(p / "labels.zarr", mode="r")[label] for p in (first, second))
+        levels = sorted(x.array_keys())
+        assert levels == sorted(y.array_keys())
+        for level in levels:
+            assert np.array_equal(x[level][:], y[level][:])
+    assert (first / "cells.geojson.gz").read_bytes() == (second / "cells.geojson.gz").read_bytes()
+    assert (first / "tissue.geojson").read_bytes() == (second / "tissue.geojson").read_bytes()
+
+
+def read_features(path: Path) -> list[dict[str, Any]]:
+    """Features of a GeoJSON file of ours."""
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    features: list[dict[str, Any]] = document["features"]
+    return features
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """``wsiseg`` as a user starts it, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "wsiseg.cli.main", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wsiseg_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """``wsiseg`` as a user calls it, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "wsiseg.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something to come true while a process runs; fail if it ends before."""
+    for _ in range(6000):
+        if condition():
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"ended too early: {process.communicate()}")
+        time.sleep(0.02)
+    raise AssertionError("waited in vain")
+
+
+def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process and all it started, and wait for its end."""
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+
+
+def committed(out: Path) -> dict[str, int]:
+    """Committed blocks of a run and when they were written (ns)."""
+    return {p.name: p.stat().st_mtime_ns for p in out.glob("slides/*/blocks/[0-9]*.parquet")}

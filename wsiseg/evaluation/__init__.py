@@ -1,0 +1,1 @@
+"""How good a segmentation is: matching, scores, intervals, strata, reports."""

@@ -1,0 +1,1 @@
+"""Nuclei by a small convolutional network with star-convex outlines."""

@@ -1,0 +1,187 @@
+"""The network: a timm encoder cut early, a light decoder, star-convex outputs.
+
+Input ``[n, 3, y, x]`` in -1..1 at 0.5 µm/px; output ``[n, outputs, y / 2, x / 2]``, see
+:class:`StarNetwork`. All convolutions, no statistics of the window, so the output for a place
+depends on the pixels within a fixed reach of it and not on where the window lies, provided
+windows are shifted by multiples of ``StarNetwork.stride``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wsiseg.models._torchvision import import_timm
+
+GRID = 2
+"""Input pixels a pixel of the output, along each axis."""
+
+RAY_UNIT = 8.0
+"""Rays leave the network in units of this many input pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What must be known to build a network that given weights fit.
+
+    Attributes
+    ----------
+    encoder
+        Name of a timm model of the EfficientNet family (stem, then ``blocks``).
+    stages
+        Stages of ``blocks`` kept; what follows them is cut off.
+    widths
+        Channels of the decoder, coarse to fine, one a halving of the stride down to ``GRID``.
+    head
+        Channels before the outputs.
+    rays
+        Number of directions; ray ``k`` points to the angle ``2 pi k / rays``, from x towards y.
+    """
+
+    encoder: str = "efficientnet_lite0"
+    stages: int = 4
+    widths: tuple[int, ...] = (96, 64, 48)
+    head: int = 64
+    rays: int = 32
+
+    @property
+    def outputs(self) -> int:
+        """Channels that leave the network: probability, rays, foreground of the 2 x 2 pixels."""
+        return 1 + self.rays + GRID * GRID
+
+
+class Encoder(nn.Module):
+    """Stem and first stages of a timm EfficientNet; the last features of every stride."""
+
+    def __init__(self, name: str, stages: int) -> None:
+        super().__init__()
+        model = import_timm().create_model(name, pretrained=False)
+        self.conv_stem = model.conv_stem
+        self.bn1 = model.bn1
+        self.blocks = nn.ModuleList(model.blocks[:stages])
+        sizes = []
+        with torch.no_grad():
+            found = torch.zeros(1, 3, 64, 64)
+            for layer in (nn.Sequential(self.conv_stem, self.bn1), *self.blocks):
+                found = layer.eval()(found)
+                sizes.append((found.shape[1], 64 // found.shape[2]))
+        self.train()
+        strides = [stride for _, stride in sizes[1:]]
+        self._kept = [k for k, s in enumerate(strides) if s not in strides[k + 1 :]]
+        self.channels = [sizes[k + 1][0] for k in self._kept]
+        self.strides = [strides[k] for k in self._kept]
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Features, fine to coarse, of strides ``self.strides``."""
+        features = []
+        found = self.bn1(self.conv_stem(pixels))
+        for number, block in enumerate(self.blocks):
+            found = block(found)
+            if number in self._kept:
+                features.append(found)
+        return features
+
+
+class StarNetwork(nn.Module):
+    """Encoder and decoder.
+
+    Output channels: 0 the logit of the probability that a star-convex outline fits here; then
+    ``rays`` numbers for :func:`ray_lengths`, measured from the middle of the ``GRID`` x ``GRID``
+    pixels; then the foreground logits of those pixels, row by row.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.encoder = Encoder(architecture.encoder, architecture.stages)
+        self.stride = self.encoder.strides[-1]
+        if (
+            self.encoder.strides[0] != GRID
+            or len(architecture.widths) != len(self.encoder.strides) - 1
+        ):
+            raise ValueError(
+                f"{architecture.encoder} cut after {architecture.stages} stages has strides "
+                f"{self.encoder.strides}; it needs one decoder width for each but the last"
+            )
+        skips = self.encoder.channels[-2::-1]
+        coarse = self.encoder.channels[-1]
+        self.reduce, self.merge = nn.ModuleList(), nn.ModuleList()
+        for skip, width in zip(skips, architecture.widths, strict=True):
+            self.reduce.append(_convolution(coarse, width, 1))
+            self.merge.append(_convolution(width + skip, width, 3))
+            coarse = width
+        self.head = _convolution(coarse, architecture.head, 3)
+        self.out = nn.Conv2d(architecture.head, architecture.outputs, 1)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.fill_(0.0)
+            self.out.bias[0] = -2.0
+            self.out.bias[1 : 1 + architecture.rays] = 0.6
+            self.out.bias[1 + architecture.rays :] = -1.0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``[n, 3, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``."""
+        *skips, found = self.encoder(pixels)
+        for reduce, merge, skip in zip(self.reduce, self.merge, reversed(skips), strict=True):
+            found = nn.functional.interpolate(reduce(found), scale_factor=2.0, mode="nearest")
+            found = merge(torch.cat([found, skip], 1))
+        outputs: Tensor = self.out(self.head(found))
+        return outputs
+
+
+class PixelNetwork(nn.Module):
+    """The network as it is run: 8-bit pixels in, probabilities and lengths in pixels out."""
+
+    def __init__(self, network: StarNetwork, rays: int) -> None:
+        super().__init__()
+        self.network = network
+        self.rays = rays
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 ``[n, y, x, 3]`` to float32 ``[n, outputs, y / GRID, x / GRID]``.
+
+        Probabilities in 0..1, rays in input pixels.
+        """
+        scaled = (pixels.permute(0, 3, 1, 2).float() - 127.5) * (1 / 127.5)
+        found = self.network(scaled).float()
+        probability = torch.sigmoid(found[:, :1])
+        rays = ray_lengths(found[:, 1 : 1 + self.rays])
+        foreground = torch.sigmoid(found[:, 1 + self.rays :])
+        return torch.cat([probability, rays, foreground], 1)
+
+
+def ray_lengths(outputs: Tensor) -> Tensor:
+    """Rays in input pixels, above 0, from what leaves the network."""
+    return nn.functional.softplus(outputs, beta=4.0) * RAY_UNIT
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def load_imagenet(
+    network: StarNetwork, architecture: Architecture, weights: dict[str, Tensor]
+) -> None:
+    """Start the encoder from weights of the whole classifier, matched by order and shape.
+
+    Other packages name the same layers differently, so names are not compared.
+
+    Raises
+    ------
+    ValueError
+        If number or shapes of the tensors differ from timm's model of that name.
+    """
+    names = import_timm().create_model(architecture.encoder, pretrained=False).state_dict()
+    same = len(names) == len(weights) and all(
+        a.shape == b.shape for a, b in zip(names.values(), weights.values(), strict=True)
+    )
+    if not same:
+        raise ValueError(f"the weights do not fit timm's {architecture.encoder}")
+    renamed = dict(zip(names, weights.values(), strict=True))
+    own = network.encoder.state_dict()
+    network.encoder.load_state_dict({name: renamed[name] for name in own})

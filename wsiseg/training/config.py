@@ -1,0 +1,135 @@
+"""The configuration of a training, read from TOML; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsiseg.errors import ConfigurationError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSet(_Section):
+    """A folder with ``images/NAME.png`` and ``instances/NAME.png``.
+
+    ``mpp`` is the pixel size in µm; where it is unknown or mixed, ``median_area_um2`` brings
+    every tile to the scale at which its median nucleus has that area. ``weight`` is the share of
+    the samples drawn from this set, relative to the others.
+    """
+
+    name: str
+    mpp: float | None = Field(default=None, gt=0)
+    median_area_um2: float | None = Field(default=None, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+    licence: str
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> DataSet:
+        if (self.mpp is None) == (self.median_area_um2 is None):
+            raise ValueError(f"{self.name}: give either mpp or median_area_um2")
+        return self
+
+
+class Data(_Section):
+    """Where the tiles lie: ``root`` (relative to the configuration file) holds one folder a set.
+
+    ``splits`` is a JSON file in ``root`` whose entry ``split`` lists ``train`` and ``val`` as
+    ``SET/NAME``.
+    """
+
+    root: Path
+    splits: str = "splits.json"
+    split: str
+    sets: tuple[DataSet, ...] = Field(min_length=1)
+
+
+class Model(_Section):
+    """Name, licence and shape of the network."""
+
+    name: str
+    licence: str = "Apache-2.0"
+    mpp: float = Field(default=0.5, gt=0)
+    encoder: str = "efficientnet_lite0"
+    encoder_weights: Path | Literal["package", "none"] = "package"
+    stages: int = Field(default=4, ge=3)
+    widths: tuple[int, ...] = (96, 64, 48)
+    head: int = Field(default=64, ge=8)
+    rays: int = Field(default=32, ge=8, le=128)
+
+
+class Schedule(_Section):
+    """Length and speed of the training."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(default=8, ge=1)
+    crop_px: int = Field(default=192, ge=64, multiple_of=32)
+    rate: float = Field(default=1e-3, gt=0)
+    encoder_rate: float = Field(default=0.5, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    warmup: int = Field(default=200, ge=1)
+    average: float = Field(default=0.998, ge=0, lt=1)
+    precision: Literal["bf16", "float32"] = "bf16"
+    device: str = "cpu"
+    threads: int = Field(default=2, ge=1)
+    workers: int = Field(default=1, ge=0)
+    checkpoint_every: int = Field(default=250, ge=1)
+    validate_every: int = Field(default=500, ge=1)
+    seed: int = 0
+
+
+class Augmentation(_Section):
+    """How far samples are taken from their tile; every strength is a range's half-width."""
+
+    scale: tuple[float, float] = (0.7, 1.5)
+    stain_gain: float = Field(default=0.35, ge=0, lt=1)
+    stain_shift: float = Field(default=0.05, ge=0)
+    stain_turn: float = Field(default=0.12, ge=0)
+    channel_gain: float = Field(default=0.1, ge=0, lt=1)
+    brightness: float = Field(default=0.12, ge=0)
+    contrast: float = Field(default=0.25, ge=0, lt=1)
+    gamma: float = Field(default=0.3, ge=0)
+    saturation: float = Field(default=0.5, ge=0)
+    grey: float = Field(default=0.05, ge=0, le=1)
+    blur_px: float = Field(default=1.2, ge=0)
+    sharpen: float = Field(default=0.6, ge=0)
+    noise: float = Field(default=8.0, ge=0)
+    jpeg: tuple[int, int] = (30, 95)
+
+
+class TrainingConfig(_Section):
+    """All of a training."""
+
+    data: Data
+    model: Model
+    schedule: Schedule
+    augmentation: Augmentation = Augmentation()
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read and check a configuration; relative paths are taken from its folder.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be read, is not TOML, or holds unknown keys or impossible values.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+        config = TrainingConfig.model_validate(raw)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the training configuration {path}: {error}"
+        ) from error
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigurationError(
+            f"{path} is not a usable training configuration: {error}"
+        ) from error
+    root = (path.parent / config.data.root).resolve()
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
