@@ -102,7 +102,7 @@ def test_cores_partition_the_frame(
 
 @given(boxes(), st.integers(0, 200), st.sampled_from([1, 8, 16, 32]), st.integers(64, 2400))
 def test_search_for_the_whole_ends(obj: Box, reach: int, stride: int, side: int) -> None:
-    """Whatever part of an object a window shows, wider windows show it whole, or it is too large."""
+    """From any part of an object on, windows grow until one shows it whole, or it is too large."""
     if obj.empty:
         return
     x0, y0 = (obj.x0 - side // 2) // stride * stride, (obj.y0 - side // 2) // stride * stride

@@ -29,6 +29,8 @@ LAYERS = (
     "job",
     "pipeline",
     "execution",
+    "training",
+    "evaluation",
     "demo",
     "cli",
 )

@@ -18,7 +18,6 @@ from runs import assert_equal_results, committed, read_features, slide_folder, w
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import (
     ConfigurationError,
-    ResultMismatchError,
     RunLockedError,
     StoreError,
 )

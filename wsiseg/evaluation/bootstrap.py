@@ -94,4 +94,5 @@ def mean_defined(values: NDArray[np.float64], weights: NDArray[np.float64]) -> N
     known = np.isfinite(values)
     total = weights @ known.astype(np.float64)
     out = np.full(len(weights), np.nan)
-    return np.divide(weights @ np.where(known, values, 0.0), total, out=out, where=total > 0)
+    np.divide(weights @ np.where(known, values, 0.0), total, out=out, where=total > 0)
+    return out

@@ -17,6 +17,8 @@ _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?=-|$)")
 """The part of a TCGA barcode that names the patient: project, site, participant (NCI Genomic
 Data Commons, "TCGA barcode")."""
 
+_RESERVED = {"dataset", "truth", "predicted"}
+
 _STRATA_IN_META = ("organ", "site", "scanner", "stain", "group")
 
 
@@ -70,6 +72,11 @@ class GroupTable:
         if "name" not in columns:
             raise ConfigurationError(
                 f"{path} has no column 'name'; its first line must be like name,group,organ"
+            )
+        reserved = _RESERVED & set(columns)
+        if reserved:
+            raise ConfigurationError(
+                f"{path}: the column name {', '.join(sorted(reserved))} is taken; rename it"
             )
         rows: dict[str, Mapping[str, str]] = {}
         for number, line in enumerate(lines, start=2):

@@ -206,4 +206,5 @@ def object_counts(counts: NDArray[np.float64]) -> NDArray[np.int64]:
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     out = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
-    return np.divide(above, below, out=out, where=below > 0)
+    np.divide(above, below, out=out, where=below > 0)
+    return out

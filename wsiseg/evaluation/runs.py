@@ -47,15 +47,13 @@ class SlidePair:
         The run's cells and the others.
     frame
         The pixels that are compared: the finer of the two frames.
-    core_um
-        Side of a tile's core in µm along x and y.
+    core_px
+        Side of a tile's core in pixels of the run's frame.
     areas
         Areas within which the truth is known, by name, as one set of outlines; ``None`` where
         the whole slide is.
     area_names
         Their names in order.
-    facts
-        For the table of images.
     """
 
     name: str
@@ -125,9 +123,12 @@ def compare_slides(pairs: Sequence[SlidePair], classes: Classes) -> Iterator[Com
 
 
 def class_names(pairs: Sequence[SlidePair]) -> tuple[str, ...]:
-    """Names of the classes that occur on both sides of any slide, in order."""
+    """Names of the classes that occur on both sides of any slide, in order; none where both
+    sides know one class only."""
     theirs = {n.casefold() for pair in pairs for n in pair.truth.objects.class_names}
     ours = {n for pair in pairs for n in pair.predicted.objects.class_names}
+    if len(theirs) < 2 and len(ours) < 2:
+        return ()
     return tuple(sorted(name for name in ours if name.casefold() in theirs))
 
 
@@ -240,7 +241,12 @@ def _compared(pair: SlidePair, name: str, overlaps: Overlaps, classes: Classes) 
         _classes_of(predicted, rows[1], classes) if has_classes else None,
         near[0],
         near[1],
-        facts={"slide": pair.name, "mpp": round(pair.frame.mpp.mean, 6)},
+        facts={
+            "slide": pair.name,
+            "mpp": round(pair.frame.mpp.mean, 6),
+            "truth_outlines": len(truth.ids),
+            "predicted_outlines": len(predicted.ids),
+        },
     )
 
 

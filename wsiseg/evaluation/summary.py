@@ -235,7 +235,9 @@ def mean_defined_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(values)
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    out = np.full(len(values), np.nan)
+    np.divide(total, count, out=out, where=count > 0)
+    return out
 
 
 def _group(case: Case) -> str:

@@ -1,4 +1,4 @@
-"""What a slide will cost: measured on one of its own tiles before anything is written."""
+"""What a slide will cost: measured on a few of its own tiles before anything is written."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from wsiseg.slides.slide import open_slide
 
 EXPORT_CELLS_PER_SECOND = 20_000
 """What stitching and the default exports manage, see ``benchmarks/exports.py``."""
+
+MEASURED_TILES = 3
+"""Tiles that are segmented to see what one costs."""
 
 DISK_BYTES_PER_CELL = 1_400
 """Blocks, cells and the default exports of one nucleus."""
@@ -36,7 +39,7 @@ class Estimate:
     bytes_to_read
         Compressed bytes of the slide's level under all windows, about.
     cells
-        Nuclei by the measured tile's density, about.
+        Nuclei by the measured tiles' density, about.
     disk_bytes
         Size of everything written, about.
     memory_bytes
@@ -58,7 +61,7 @@ class Estimate:
 
 
 def estimate(entry: SlideEntry, job: Job, workers: int | None = None) -> Estimate:
-    """Plan a slide and segment one of its tiles to see what the whole will cost.
+    """Plan a slide and segment a few of its tiles to see what the whole will cost.
 
     Raises
     ------
@@ -96,18 +99,18 @@ def estimate(entry: SlideEntry, job: Job, workers: int | None = None) -> Estimat
 
 
 def _measure(session: Session) -> tuple[float, float]:
-    """Seconds and candidates of the tile in the middle, after one to warm up."""
-    plan = session.plan
-    if not plan.tiles:
+    """Mean seconds and candidates of a few tiles spread over the slide."""
+    places = session.plan.tiles
+    if not places:
         return 0.0, 0.0
-    column, row = plan.tiles[len(plan.tiles) // 2]
-    tile = plan.grid.tile(column, row)
-    rules = session.rules(Clock())
-    begin = time.perf_counter()
-    pixels = session.read(tile.window)
-    read = time.perf_counter() - begin
-    found, begin = 0, 0.0
-    for _ in range(2):
-        begin = time.perf_counter()
-        found = len(segment_tile(tile, session.segment(pixels, Clock()), rules)[0])
-    return read + time.perf_counter() - begin, float(found)
+    grid, rules = session.plan.grid, session.rules(Clock())
+    chosen = [places[len(places) * part // (2 * MEASURED_TILES)] for part in range(1, 2 * MEASURED_TILES, 2)]
+    first = grid.tile(*chosen[0])
+    # Whatever is compiled or loaded on first use is not part of a tile's cost.
+    segment_tile(first, session.segment(session.read(first.window), Clock()), rules)
+    begin, found = time.perf_counter(), 0
+    for place in chosen:
+        tile = grid.tile(*place)
+        instances = session.segment(session.read(tile.window), Clock())
+        found += len(segment_tile(tile, instances, rules)[0])
+    return (time.perf_counter() - begin) / len(chosen), found / len(chosen)

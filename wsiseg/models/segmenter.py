@@ -123,6 +123,10 @@ class Segmenter(Protocol):
         """
         ...
 
+    def remarks(self, statistics: Statistics) -> tuple[str, ...]:
+        """Sentences on these statistics that belong into the slide's report, if any."""
+        ...
+
     def predict(self, pixels: Pixels, statistics: Statistics) -> Prediction:
         """Run the model on windows ``[n, y, x, c]``."""
         ...

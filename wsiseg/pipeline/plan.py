@@ -24,6 +24,9 @@ FORMAT = 1
 BLOCK_SIDE_PX = 2048
 """A block is as many tiles as fit in a square of about this many frame pixels."""
 
+_TUNING = {"core", "halo", "bytes_per_px"}
+"""Members of a ``ModelSpec`` that do not change what it finds."""
+
 COARSEST = 2.0
 """A slide whose pixels are more than this many times the model's shows no nuclei."""
 
@@ -167,7 +170,7 @@ def segment_facts(
         "frame": frame_dict(grid.frame),
         "reader": list(source),
         "channels": list(channels),
-        "model": asdict(spec),
+        "model": {k: v for k, v in asdict(spec).items() if k not in _TUNING},
         "lattice": None if spec.exact else [grid.core, grid.halo],
         "tissue": dict(tissue),
     }

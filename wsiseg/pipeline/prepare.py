@@ -85,7 +85,7 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
             statistics=statistics,
             segment=facts,
             damage=tuple((d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason) for d in slide.damage),
-            warnings=(*slide.facts.problems, *tissue.warnings),
+            warnings=(*slide.facts.problems, *tissue.warnings, *segmenter.remarks(statistics)),
         )
     seconds = {
         "open": opened - begin,

@@ -70,6 +70,10 @@ class PaintedSegmenter:
         """Nothing to measure."""
         return {"samples": (float(len(samples)),)}
 
+    def remarks(self, statistics: Statistics) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def predict(self, pixels: Pixels, statistics: Statistics) -> Pixels:
         """The pixels themselves."""
         return pixels
@@ -166,6 +170,9 @@ def check_segmenter(segmenter: Segmenter, samples: Sequence[Pixels]) -> None:
     assert dict(statistics) == dict(again), "calibrate must give the same statistics every time"
     for name, values in statistics.items():
         assert all(isinstance(v, float) for v in values), f"statistics {name} must be floats"
+    assert all(isinstance(text, str) for text in segmenter.remarks(statistics)), (
+        "remarks must be sentences"
+    )
     batch: Any = np.stack(list(samples))
     together = segmenter.decode(segmenter.predict(batch, statistics))
     assert len(together) == len(samples), "decode must return one Instances per window"

@@ -76,7 +76,7 @@ class Schedule(_Section):
     average: float = Field(default=0.998, ge=0, lt=1)
     precision: Literal["bf16", "float32"] = "bf16"
     device: str = "cpu"
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0)
     checkpoint_every: int = Field(default=250, ge=1)
     validate_every: int = Field(default=500, ge=1)

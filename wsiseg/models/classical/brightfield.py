@@ -70,6 +70,7 @@ class BrightfieldSegmenter:
             channels=3,
             classes=(NUCLEUS,),
             licence="Apache-2.0",
+            bytes_per_px=36,
         )
 
     @property
@@ -105,6 +106,15 @@ class BrightfieldSegmenter:
             "threshold": (threshold,),
             "stains_measured": (0.0 if stains.problem else 1.0,),
         }
+
+    def remarks(self, statistics: Statistics) -> tuple[str, ...]:
+        """Whether the slide's own stains could be measured."""
+        if statistics["stains_measured"] == (0.0,):
+            return (
+                "the slide's own stain vectors could not be measured; those of the literature "
+                "were used",
+            )
+        return ()
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Relief]:
         """Foreground and relief of windows ``[n, y, x, 3]`` uint8."""

@@ -66,6 +66,7 @@ class FluorescenceSegmenter:
             channels=1,
             classes=(NUCLEUS,),
             licence="Apache-2.0",
+            bytes_per_px=36,
         )
 
     @property
@@ -89,6 +90,10 @@ class FluorescenceSegmenter:
         images = [table[tile] for tile in tiles]
         threshold = slide_threshold(images, self._rule, empty=0, bounds=_BOUNDS)
         return {"dark": (dark,), "bright": (bright,), "threshold": (threshold,)}
+
+    def remarks(self, statistics: Statistics) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Relief]:
         """Foreground and relief of windows ``[n, y, x, 1]``, uint8 or uint16."""
