@@ -72,6 +72,11 @@ def wsiseg_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def plain(text: str) -> str:
+    """What the terminal shows, without frames and line breaks."""
+    return " ".join("".join(c for c in text if c not in "│╭╮╰╯─").split())
+
+
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait for something to come true while a process runs; fail if it ends before."""
     for _ in range(6000):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ConfigurationError
 
@@ -16,7 +16,22 @@ ALL_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "over
 
 DEFAULT_MODEL = "classical-he"
 
+TISSUE_METHODS = ("auto", "none")
+
 _COLUMNS = ("path", "mpp", "channel", "tissue")
+
+
+def _known_tissue(value: str) -> str:
+    """A method, or the full path of a file of regions."""
+    if value in TISSUE_METHODS:
+        return value
+    path = Path(value)
+    if not path.is_file():
+        raise ValueError(f"{value} is neither {' nor '.join(TISSUE_METHODS)}, nor a file")
+    return str(path.resolve())
+
+
+TissueSource = Annotated[str, AfterValidator(_known_tissue)]
 
 
 class SlideEntry(BaseModel):
@@ -39,7 +54,7 @@ class SlideEntry(BaseModel):
     path: Path
     mpp: Annotated[float, Field(gt=0)] | None = None
     channel: str | None = None
-    tissue: str | None = None
+    tissue: TissueSource | None = None
 
 
 class Job(BaseModel):
@@ -77,7 +92,7 @@ class Job(BaseModel):
     model: str = DEFAULT_MODEL
     channel: str | None = None
     mpp: Annotated[float, Field(gt=0)] | None = None
-    tissue: str = "auto"
+    tissue: TissueSource = "auto"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     reader: str = "auto"
@@ -154,6 +169,8 @@ def _read_list(path: Path) -> list[SlideEntry]:
     entries = []
     for line, row in enumerate(rows, start=2):
         values = {key: value.strip() for key, value in row.items() if value and value.strip()}
+        if values.get("tissue", "auto") not in TISSUE_METHODS:
+            values["tissue"] = str(path.parent / values["tissue"])
         try:
             entry = SlideEntry.model_validate(values)
         except ValidationError as error:
@@ -169,5 +186,6 @@ def _readable(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
-        parts.append(f"{place}: {item['msg'][0].lower()}{item['msg'][1:]}")
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{place}: {message[:1].lower()}{message[1:]}")
     return "; ".join(parts)

@@ -178,15 +178,17 @@ def by_masks(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """All scores from one boolean mask an object; matches by optimal assignment."""
     ours = [truth == label for label in np.unique(truth[truth > 0])]
     theirs = [predicted == label for label in np.unique(predicted[predicted > 0])]
-    both = np.array([[(a & b).sum() for b in theirs] for a in ours]).reshape(len(ours), -1)
-    either = np.array([[(a | b).sum() for b in theirs] for a in ours]).reshape(len(ours), -1)
+    both = np.array([[(a & b).sum() for b in theirs] for a in ours]).reshape(len(ours), len(theirs))
+    either = np.array([[(a | b).sum() for b in theirs] for a in ours]).reshape(
+        len(ours), len(theirs)
+    )
     iou = both / np.maximum(either, 1)
     told = {}
     shared = ((truth > 0) & (predicted > 0)).sum()
     told["dice"] = divided(2 * shared, (truth > 0).sum() + (predicted > 0).sum())
     common, union, used = 0, 0, set()
     for i, mask in enumerate(ours):
-        if len(theirs) and iou[i].max() > 0:
+        if theirs and iou[i].max() > 0:
             j = int(iou[i].argmax())
             used.add(j)
             common, union = common + both[i, j], union + either[i, j]

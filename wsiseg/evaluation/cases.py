@@ -119,7 +119,7 @@ def _class_counts(
 ) -> NDArray[np.float64] | None:
     of = compared.overlaps
     truth, predicted = compared.truth_class, compared.predicted_class
-    if truth is None or predicted is None:
+    if truth is None or predicted is None or not classes:
         return None
     rows = []
     for number in range(1, classes + 1):
@@ -132,7 +132,7 @@ def _class_counts(
 
 
 def _class_found(compared: Compared, classes: int) -> NDArray[np.float64] | None:
-    if compared.truth_class is None:
+    if compared.truth_class is None or not classes:
         return None
     of = compared.overlaps
     found = np.zeros(len(of.truth_px), bool)

@@ -143,7 +143,7 @@ def evaluate_model(
     used = [sets[name] for name in dict.fromkeys(item.dataset for item in items)]
     classes = _classes(used, items, options)
     spec = segmenter.spec
-    warnings = []
+    warnings = _unnamed(items, classes)
     if classes.names and not any(classes.number(kind.name) for kind in spec.classes):
         warnings.append(
             f"{spec.name} knows none of the classes {', '.join(classes.names)} of the data: "
@@ -200,8 +200,9 @@ def evaluate_labels(
     theirs = {"kind": "labels", "name": predicted.resolve().name}
     describe = _described_by(table, {data.name: data})
     compared = compare_labels(items, classes)
+    doubts = _unnamed(items, classes)
     return _evaluation(
-        (facts, theirs), compared, len(items), describe, classes, options, [], progress
+        (facts, theirs), compared, len(items), describe, classes, options, doubts, progress
     )
 
 
@@ -322,6 +323,15 @@ def _doubts(whole: Summary, ungrouped: int, cases: Sequence[Case]) -> list[str]:
     if empty:
         told.append(f"{empty} images have neither true nor predicted nuclei and count in no score")
     return told
+
+
+def _unnamed(items: Sequence[Item], classes: Classes) -> list[str]:
+    if classes.names or all(item.truth_classes is None for item in items):
+        return []
+    return [
+        "the truth has classes but nobody names them, so they are left out; name them with "
+        "--class, or under categories in meta.json"
+    ]
 
 
 def _classes(sets: Sequence[DataSet], items: Sequence[Item], options: Options) -> Classes:

@@ -202,9 +202,9 @@ def _words(page: Image.Image, evaluation: Evaluation, blocks: Sequence[_Block]) 
     draw_text(draw, (_MARGIN, 86), fitted(title, 48, room), 48, INK)
     whole = evaluation.all
     told = (
-        f"{counted(whole.images, 'image')} of {counted(whole.groups, 'group')}; {whole.truth:,} true "
-        f"nuclei, {whole.predicted:,} predicted. A dot is an image, the upright line the mean over "
-        f"images, the bar its {CONFIDENCE:.0%} interval."
+        f"{counted(whole.images, 'image')} of {counted(whole.groups, 'group')}; {whole.truth:,} "
+        f"true nuclei, {whole.predicted:,} predicted. A dot is an image, the upright line the mean "
+        f"over images, the bar its {CONFIDENCE:.0%} interval."
     )
     draw_text(draw, (_MARGIN, 134), fitted(told, 26, room), 26, _GREY)
     for panel, metric in enumerate(RANKED):

@@ -178,7 +178,7 @@ def slide_names(job: Job) -> dict[str, SlideEntry]:
     ConfigurationError
         If a slide is named twice.
     """
-    plain = [re.sub(r"[^A-Za-z0-9._-]+", "_", entry.path.name) for entry in job.slides]
+    plain = [re.sub(r"[^\w.-]+", "_", entry.path.name) for entry in job.slides]
     names: dict[str, SlideEntry] = {}
     seen: set[Path] = set()
     for name, entry in zip(plain, job.slides, strict=True):

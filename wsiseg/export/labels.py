@@ -35,7 +35,7 @@ _SHARD = 2048
 _SMALLEST = 256
 """Levels go on until the longer side is no longer than this."""
 
-_PARTS_IN_MEMORY = 12
+_PARTS_IN_MEMORY = 6
 
 # Zstandard without shuffling is the smallest and the fastest on labels, whose neighbouring
 # bytes repeat as they are. Zarr 2 readers in Java know it inside of Blosc only.

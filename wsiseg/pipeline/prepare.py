@@ -14,7 +14,7 @@ import numpy as np
 from wsiseg.errors import ChannelError, ModelError, ResultMismatchError
 from wsiseg.export.regions import read_regions
 from wsiseg.geometry import Box, Frame
-from wsiseg.job import Job, SlideEntry
+from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
 from wsiseg.models.segmenter import ModelSpec
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.plan import (
@@ -169,7 +169,7 @@ def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple
 
 def make_tissue(slide: Slide, entry: SlideEntry, job: Job) -> TissueMask:
     """The tissue mask that the job asks for."""
-    if entry.tissue in ("auto", "none"):
+    if entry.tissue in TISSUE_METHODS:
         return find_tissue(slide, "otsu" if entry.tissue == "auto" else "none")
     regions = read_regions(Path(str(entry.tissue)))
     return tissue_from_regions(slide, regions, job.include, job.exclude)
@@ -214,7 +214,7 @@ def _facts(
 
 
 def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
-    if entry.tissue in ("auto", "none"):
+    if entry.tissue in TISSUE_METHODS:
         return {"method": entry.tissue}
     content = Path(str(entry.tissue)).read_bytes()
     return {

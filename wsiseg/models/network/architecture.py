@@ -8,6 +8,7 @@ windows are shifted by multiples of ``StarNetwork.stride``.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -162,6 +163,43 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def measure_reach(network: StarNetwork) -> int:
+    """How far from a pixel the output that covers it depends on the input, in pixels.
+
+    By gradient, on a copy whose weights are all positive and whose activations let everything
+    through, so that no path is hidden by a weight of zero or a saturated activation. Outputs of
+    all phases of the stride are looked at.
+    """
+    probe = copy.deepcopy(network).cpu().double().eval()
+    _open_paths(probe)
+    side = 8 * network.stride
+    while True:
+        side *= 2
+        reach = max(_reach_at(probe, side, phase) for phase in range(network.stride // GRID))
+        if reach < side // 2 - network.stride:
+            return reach
+
+
+def _reach_at(probe: StarNetwork, side: int, phase: int) -> int:
+    place = side // (2 * GRID) + phase
+    pixels = torch.zeros(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(probe(pixels)[0, :, place, place].sum(), pixels)
+    touched = gradient[0].abs().sum(0).nonzero()
+    low, high = int(touched.min()), int(touched.max())
+    return max(place * GRID + GRID - 1 - low, high - place * GRID)
+
+
+def _open_paths(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU | nn.ReLU6):
+            setattr(module, name, nn.Identity())
+        else:
+            _open_paths(child)
+    with torch.no_grad():
+        for parameter in module.parameters(recurse=False):
+            parameter.fill_(0.01)
 
 
 def load_imagenet(

@@ -66,7 +66,8 @@ class OpenVinoRuntime:
         if request is None:
             request = self._local.request = self._graph().create_infer_request()
         request.infer({0: pixels[np.newaxis]}, share_inputs=True)
-        found: Outputs = request.get_output_tensor(0).data[0]
+        # The tensor is the request's own and overwritten by its next run.
+        found: Outputs = request.get_output_tensor(0).data[0].copy()
         return found
 
     def _graph(self) -> Any:
