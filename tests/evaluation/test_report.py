@@ -100,7 +100,7 @@ def test_undefined_scores_are_empty_in_the_table_and_null_in_the_json(tmp_path: 
     assert first[header.index("pq")] == ""
     assert second[header.index("pq")] == "1.000000"
     assert found.all.mean["pq"].value == 1
-    assert any("1 images have neither" in warning for warning in found.warnings)
+    assert any("count in no score: 1" in warning for warning in found.warnings)
     empty = evaluate_labels(
         tmp_path / "t", tmp_path / "p", Options(resamples=100, select=only("a"))
     )
@@ -135,6 +135,9 @@ def test_the_terminal_shows_it_in_eighty_columns(found: Evaluation) -> None:
     text = console.export_text()
     assert f"{found.all.mean['aji'].value:.3f}" in text
     assert "Worst by PQ" in text
+    shown = (found.strata["organ"].levels["A"].mean[name] for name in ("f1@0.50", "aji", "pq"))
+    for estimate in shown:
+        assert f"{estimate.low:.2f}-{estimate.high:.2f}" in text
     assert "fewer than 10" in text
     assert "…" not in text
 

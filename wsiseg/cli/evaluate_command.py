@@ -287,7 +287,7 @@ def _levels_table(column: str, levels: Mapping[str, Summary]) -> Table:
     from rich.text import Text
 
     table = _table(column)
-    shown = ("f1@0.50", "aji", "pq", "dice")
+    shown = ("f1@0.50", "aji", "pq")
     for name in ("Images", "Groups", "Nuclei"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in shown:
@@ -321,24 +321,20 @@ def _detection_table(title: str, parts: Mapping[str, Any]) -> Table:
 
 
 def _class_table(classes: Mapping[str, Any]) -> Table:
+    """Pooled scores by class; where predictions have no classes, recall whatever the class."""
     from rich.text import Text
 
+    scored = "mpq" in classes
+    shown = ("pq", "f1@0.50", "recall@0.50") if scored else ()
     table = _table("Class")
-    for name in ("True", "Found"):
+    for name in ("True", "Found") if scored else ("True",):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("PQ", "F1", "Precision", "Recall", "As any"):
+    for name in (*(_SHOWN[n] for n in shown), "Recall as any class"):
         table.add_column(name, justify="right", min_width=_INTERVAL_WIDTH)
     for label, part in classes["classes"].items():
-        pooled = part.get("pooled")
-        scores = ("pq", "f1@0.50", "precision@0.50", "recall@0.50")
-        cells = [_cell(_estimate(pooled[n])) if pooled else Text("-") for n in scores]
-        table.add_row(
-            Text(label),
-            f"{part['truth']:,}",
-            f"{part['predicted']:,}" if "predicted" in part else "-",
-            *cells,
-            _cell(_estimate(part["recall_of_any"])),
-        )
+        counts = (f"{part[name]:,}" for name in ("truth", "predicted") if name in part)
+        cells = [_cell(_estimate(part["pooled"][name])) for name in shown]
+        table.add_row(Text(label), *counts, *cells, _cell(_estimate(part["recall_of_any"])))
     return table
 
 

@@ -321,7 +321,9 @@ def _doubts(whole: Summary, ungrouped: int, cases: Sequence[Case]) -> list[str]:
         )
     empty = whole.images - whole.defined["f1@0.50"]
     if empty:
-        told.append(f"{empty} images have neither true nor predicted nuclei and count in no score")
+        told.append(
+            f"images with neither true nor predicted nuclei, which count in no score: {empty}"
+        )
     return told
 
 

@@ -253,6 +253,8 @@ class Driver:
         report["wall_seconds"] = seconds
         report["export_key"] = export_key(ready.segment_key, self._job)
         write_json(slide.folder.report, report)
+        for warning in report["warnings"]:
+            self._progress.message(f"{slide.name}: {warning}")
         self._complete(slide, stitched.cells, seconds)
 
     def _complete(self, slide: _Slide, nuclei: int, seconds: float) -> None:

@@ -6,7 +6,6 @@ work there and returns a summary.
 
 from __future__ import annotations
 
-import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -157,14 +156,12 @@ def export_key(segment_key: str, job: Job) -> str:
 
 def _prepare(task: PrepareTask) -> Ready:
     folder = RunFolder(Path(task.run)).slide(task.slide)
-    if task.new and folder.root.exists():
-        shutil.rmtree(folder.root)
-    prepared = prepare_in(folder, task.entry, task.job)
+    prepared = prepare_in(folder, task.entry, task.job, new=task.new)
     key = prepared.plan.segment_key
     return Ready(
         segment_key=key,
         blocks=tuple((b.name, b.column, b.row) for b in prepared.plan.blocks()),
-        records=committed_blocks(folder, key),
+        records=committed_blocks(folder, prepared.plan.block_key),
         tissue_mm2=prepared.tissue.area_mm2(),
         seconds=prepared.seconds,
         whole=_whole(folder, key, task.job),
@@ -197,7 +194,10 @@ def _stitch(task: StitchTask) -> Stitched:
             return Stitched(**known["stitched"])
     plan = read_plan(folder.plan)
     info = plan.info(load_segmenter(plan.model).spec, __version__)
-    records = committed_blocks(folder, task.segment_key)
+    records = committed_blocks(folder, plan.block_key)
+    missing = sorted({block.name for block in plan.blocks()} - set(records))
+    if missing:
+        raise StoreError(f"{folder.blocks} lacks {', '.join(missing)}: run the same command again")
     stitched = stitch_slide(folder, plan, records, info)
     write_json(note, {"key": key, "stitched": asdict(stitched)})
     return stitched

@@ -74,7 +74,7 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
     found = found.take(found.first_of_equals())
     clock.seconds["read"] = clock.seconds.get("read", 0.0) + reading.seconds.get("read", 0.0)
     record = BlockRecord(
-        segment_key=session.plan.segment_key,
+        key=session.plan.block_key,
         name=block.name,
         count=len(found),
         extent=_extent(found),

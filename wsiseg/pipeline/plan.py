@@ -85,6 +85,13 @@ class SlidePlan:
         return key_of(self.segment)
 
     @property
+    def block_key(self) -> str:
+        """Hash of what a committed block depends on: the segmentation and the lattice."""
+        grid = self.grid
+        lattice = [grid.core, grid.halo, grid.tiles_per_block, grid.stride]
+        return key_of({"segment": self.segment_key, "lattice": lattice})
+
+    @property
     def scale(self) -> tuple[float, float]:
         """Level-0 pixels per frame pixel along x and y."""
         return self.grid.frame.scale_to(self.level0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,8 +96,10 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
     return Prepared(plan, tissue, seconds)
 
 
-def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job) -> Prepared:
+def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -> Prepared:
     """Plan a slide in its place in a run directory, or take up the plan that lies there.
+
+    ``new`` discards what was segmented with other settings, in place of refusing.
 
     Raises
     ------
@@ -108,13 +111,16 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job) -> Prepared:
         asked = asked_facts(entry, job)
         if key_of(asked) == plan.segment_key:
             return Prepared(plan, read_tissue(folder.tissue), {})
-        if any(folder.blocks.glob("*.parquet")):
+        if not new:
             raise ResultMismatchError(
                 f"{folder.root} holds a segmentation made with other settings "
                 f"({_difference(plan.segment, asked)}); choose another output folder, or pass "
                 "--new to segment the slide again"
             )
-    prepared = prepare(entry, job)
+        prepared = prepare(entry, job)
+        shutil.rmtree(folder.root)
+    else:
+        prepared = prepare(entry, job)
     write_tissue(folder.tissue, prepared.tissue)
     write_plan(folder.plan, prepared.plan)
     return prepared

@@ -108,8 +108,14 @@ def slide_report(
         "segment_key": plan.segment_key,
         "slide_fingerprint": plan.segment["slide"],
         "versions": versions(),
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *_on_damage(len(damage))],
     }
+
+
+def _on_damage(places: int) -> list[str]:
+    if not places:
+        return []
+    return [f"{places} places of the slide cannot be decoded and were taken for background"]
 
 
 def _settled(stitched: Stitched) -> dict[str, int]:

@@ -28,8 +28,8 @@ class BlockRecord:
 
     Attributes
     ----------
-    segment_key
-        Key of the segmentation it belongs to.
+    key
+        Hash of the segmentation and the lattice it belongs to.
     name
         Name of the block.
     count
@@ -44,7 +44,7 @@ class BlockRecord:
         Level-0 boxes that could not be decoded, with the reason.
     """
 
-    segment_key: str
+    key: str
     name: str
     count: int
     extent: tuple[int, int, int, int]
@@ -56,7 +56,7 @@ class BlockRecord:
 def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
     """Commit a block."""
     meta = {
-        "segment_key": record.segment_key,
+        "key": record.key,
         "name": record.name,
         "count": record.count,
         "extent": record.extent,
@@ -95,8 +95,8 @@ def read_block_record(path: Path) -> BlockRecord:
     return _record(path, metadata)
 
 
-def committed_blocks(folder: SlideFolder, segment_key: str) -> dict[str, BlockRecord]:
-    """Whole blocks of a segmentation by name; damaged ones are deleted, to be done again."""
+def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
+    """Whole blocks of that key by name; damaged ones are deleted, to be done again."""
     blocks = {}
     for path in sorted(folder.blocks.glob("[0-9]*.parquet")):
         try:
@@ -104,7 +104,7 @@ def committed_blocks(folder: SlideFolder, segment_key: str) -> dict[str, BlockRe
         except StoreError:
             path.unlink()
             continue
-        if record.segment_key == segment_key:
+        if record.key == key:
             blocks[record.name] = record
     return blocks
 
@@ -113,7 +113,7 @@ def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
     try:
         meta = json.loads((metadata or {})[_META])
         return BlockRecord(
-            meta["segment_key"],
+            meta["key"],
             meta["name"],
             int(meta["count"]),
             tuple(meta["extent"]),

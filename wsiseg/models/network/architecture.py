@@ -15,12 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from wsiseg.models._torchvision import import_timm
+from wsiseg.models.network.stars import RAY_SHARPNESS, RAY_UNIT
 
 GRID = 2
 """Input pixels a pixel of the output, along each axis."""
-
-RAY_UNIT = 8.0
-"""Rays leave the network in units of this many input pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,29 +130,29 @@ class StarNetwork(nn.Module):
 
 
 class PixelNetwork(nn.Module):
-    """The network as it is run: 8-bit pixels in, probabilities and lengths in pixels out."""
+    """The network as it is run: 8-bit pixels in; the outputs of :class:`StarNetwork` in float32.
 
-    def __init__(self, network: StarNetwork, rays: int) -> None:
+    Sigmoid and softplus are left to the decoding, which needs them in few places and in full
+    precision: a softplus within a bfloat16 graph was off by pixels.
+    """
+
+    def __init__(self, network: StarNetwork) -> None:
         super().__init__()
         self.network = network
-        self.rays = rays
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 ``[n, y, x, 3]`` to float32 ``[n, outputs, y / GRID, x / GRID]``.
-
-        Probabilities in 0..1, rays in input pixels.
-        """
+        """uint8 ``[n, y, x, 3]`` to float32 ``[n, outputs, y / GRID, x / GRID]``."""
         scaled = (pixels.permute(0, 3, 1, 2).float() - 127.5) * (1 / 127.5)
-        found = self.network(scaled).float()
-        probability = torch.sigmoid(found[:, :1])
-        rays = ray_lengths(found[:, 1 : 1 + self.rays])
-        foreground = torch.sigmoid(found[:, 1 + self.rays :])
-        return torch.cat([probability, rays, foreground], 1)
+        outputs: Tensor = self.network(scaled)
+        return outputs.float()
 
 
 def ray_lengths(outputs: Tensor) -> Tensor:
-    """Rays in input pixels, above 0, from what leaves the network."""
-    return nn.functional.softplus(outputs, beta=4.0) * RAY_UNIT
+    """Rays in input pixels, above 0, from what leaves the network.
+
+    The counterpart of :func:`wsiseg.models.network.stars.ray_length`.
+    """
+    return nn.functional.softplus(outputs, beta=RAY_SHARPNESS) * RAY_UNIT
 
 
 def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

@@ -125,7 +125,7 @@ def load_torch(folder: ModelFolder, device: str) -> Callable[[NDArray[np.uint8]]
     )
     try:
         network.load_state_dict(load_file(folder.checked(WEIGHTS)))
-        whole = PixelNetwork(network, shape.rays).eval().to(device)
+        whole = PixelNetwork(network).eval().to(device)
     except RuntimeError as error:
         raise ModelError(f"cannot use {folder.root} with torch on {device}: {error}") from error
     whole = whole.to(memory_format=torch.channels_last)

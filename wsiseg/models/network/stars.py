@@ -34,6 +34,11 @@ MAX_RAY = 31
 ROUNDS = 3
 """Odd, so that no two instances that stay conflict with one another unsettled."""
 
+RAY_UNIT = 8.0
+RAY_SHARPNESS = 4.0
+"""A number ``v`` from the network means ``RAY_UNIT log(1 + exp(s v)) / s`` pixels, ``s`` being
+the sharpness."""
+
 _SIDE = 64
 _HALF = 32
 _BIN = 32
@@ -68,7 +73,9 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
     Parameters
     ----------
     outputs
-        float32 ``[1 + rays + grid * grid, g, g]``: probability, rays in pixels, foreground.
+        float32 ``[1 + rays + grid * grid, g, g]`` as they leave the network: logits of the
+        probability, numbers for :func:`ray_length`, logits of the foreground of the pixels of
+        an output pixel, row by row.
     rays, grid
         Number of rays; pixels an output pixel along each axis.
     rule
@@ -78,15 +85,15 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
     -------
     Instances on the window of ``grid * g`` pixels a side, highest candidate first.
     """
-    probability = outputs[0]
-    places = _candidates(probability, np.float32(rule.probability))
-    scores = probability[places[:, 0], places[:, 1]]
+    evidence = outputs[0]
+    places = _candidates(evidence, np.float32(_logit(rule.probability)))
+    scores = evidence[places[:, 0], places[:, 1]]
     places = places[np.lexsort((places[:, 1], places[:, 0], -scores))]
-    scores = probability[places[:, 0], places[:, 1]]
+    scores = evidence[places[:, 0], places[:, 1]]
     middles = (places * grid + grid // 2).astype(np.int32)
-    lengths = outputs[1 : 1 + rays, places[:, 0], places[:, 1]].T
-    bits, boxes, areas = _rasters(np.ascontiguousarray(lengths), middles)
-    shape = (probability.shape[0] * grid, probability.shape[1] * grid)
+    directions = outputs[1 : 1 + rays, places[:, 0], places[:, 1]].T
+    bits, boxes, areas = _rasters(np.ascontiguousarray(directions), middles)
+    shape = (evidence.shape[0] * grid, evidence.shape[1] * grid)
     stay, supports = _settle(
         bits, boxes, areas, middles, np.array(shape), rule.overlap, MAX_RAY + 2 * grid
     )
@@ -97,7 +104,7 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
         stay,
         np.ascontiguousarray(outputs[1 + rays :]),
         (shape[0], shape[1]),
-        np.float32(rule.foreground),
+        np.float32(_logit(rule.foreground)),
     )
     kept = sizes >= rule.least_area_px
     kept[0] = False
@@ -106,19 +113,29 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
     return Instances(
         labels=numbers[labels],
         classes=np.zeros(int(chosen.sum()), np.uint8),
-        probabilities=np.clip(scores[chosen], 0, 1).astype(np.float32),
+        probabilities=(1 / (1 + np.exp(-scores[chosen].astype(np.float64)))).astype(np.float32),
         supports=supports[chosen],
     )
 
 
 @njit(cache=True, nogil=True)
-def _candidates(probability: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
-    height, width = probability.shape
+def ray_length(value: float) -> float:
+    """Length of a ray in pixels from a number of the network."""
+    return RAY_UNIT * math.log1p(math.exp(min(RAY_SHARPNESS * value, 60.0))) / RAY_SHARPNESS
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability)) if probability > 0 else -math.inf
+
+
+@njit(cache=True, nogil=True)
+def _candidates(evidence: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
+    height, width = evidence.shape
     found = np.empty((height * width // 4 + height + width, 2), np.int64)
     count = 0
     for y in range(height):
         for x in range(width):
-            value = probability[y, x]
+            value = evidence[y, x]
             if not value > least:
                 continue
             highest = True
@@ -126,7 +143,7 @@ def _candidates(probability: NDArray[np.float32], least: np.float32) -> NDArray[
                 ny, nx = y + k // 3 - 1, x + k % 3 - 1
                 if k == 4 or ny < 0 or nx < 0 or ny >= height or nx >= width:
                     continue
-                other = probability[ny, nx]
+                other = evidence[ny, nx]
                 # Neighbours that come first in reading order win ties.
                 if other > value or (other == value and k < 4):
                     highest = False
@@ -139,11 +156,11 @@ def _candidates(probability: NDArray[np.float32], least: np.float32) -> NDArray[
 
 @njit(cache=True, nogil=True)
 def _rasters(
-    lengths: NDArray[np.float32], middles: NDArray[np.int32]
+    numbers: NDArray[np.float32], middles: NDArray[np.int32]
 ) -> tuple[_BITS, NDArray[np.int32], NDArray[np.int32]]:
     """Polygons as 64 rows of 64 bits about their middle, their boxes (x0, y0, x1, y1) in the
     window and their areas. A pixel belongs to a polygon if its centre lies inside (even-odd)."""
-    count, rays = lengths.shape
+    count, rays = numbers.shape
     bits = np.zeros((count, _SIDE), np.uint64)
     boxes = np.zeros((count, 4), np.int32)
     areas = np.zeros(count, np.int32)
@@ -153,7 +170,7 @@ def _rasters(
     xs, ys = np.empty(rays), np.empty(rays)
     for n in range(count):
         for k in range(rays):
-            length = min(max(np.float64(lengths[n, k]), 0.5), np.float64(MAX_RAY))
+            length = min(max(ray_length(np.float64(numbers[n, k])), 0.5), np.float64(MAX_RAY))
             xs[k] = _HALF + length * cosines[k]
             ys[k] = _HALF + length * sines[k]
         for k in range(rays):
