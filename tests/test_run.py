@@ -309,3 +309,18 @@ def test_an_almost_empty_slide_is_flagged(tmp_path: Path) -> None:
     assert report["warnings"], "a slide without tissue must not pass without a word"
     assert run.cells("empty.tiff").num_rows == 0
     assert read_features(run.file("empty.tiff", "geojson")) == []
+
+
+def test_another_lattice_in_the_same_process_and_place(demo: Path, tmp_path: Path) -> None:
+    """What a process remembers of a slide does not outlive the plan it belongs to."""
+    import shutil
+
+    tables = []
+    for core in (1024, 512):
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        job = wsiseg.Job.of(demo, core=core, exports=("table",))
+        assert not wsiseg.run(job, out, inline=True).failed
+        tables.append(wsiseg.open_run(out).cells("demo.tiff"))
+        assert wsiseg.open_run(out).report("demo.tiff")["lattice"]["core_px"] == core
+    assert tables[0].equals(tables[1])

@@ -201,7 +201,10 @@ def test_label_files_of_many_kinds(tmp_path: Path) -> None:
     Image.fromarray(labels.astype(np.int32)).save(tmp_path / "b.tif")
     Image.fromarray(labels.astype(np.float32)).save(tmp_path / "c.tiff")
     Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "d.png")
-    for name in ("a.npy", "b.tif", "c.tiff", "d.png"):
+    indexed = Image.fromarray(labels.astype(np.uint8))
+    indexed.putpalette([value for i in range(256) for value in (255 - i, 0, i)])
+    indexed.save(tmp_path / "e.png")
+    for name in ("a.npy", "b.tif", "c.tiff", "d.png", "e.png"):
         np.testing.assert_array_equal(read_labels(tmp_path / name), labels)
 
 
@@ -221,6 +224,9 @@ def test_an_alpha_channel_is_left_out(tmp_path: Path) -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
     save(tmp_path / "a.png", rgba)
     np.testing.assert_array_equal(read_pixels(tmp_path / "a.png"), rgba[..., :3])
+    grey = Image.fromarray(rgba[..., :2].copy(), "LA")
+    grey.save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "b.png"), rgba[..., :1])
 
 
 def test_groups_and_strata_from_a_table(tmp_path: Path) -> None:
@@ -242,6 +248,7 @@ def test_groups_and_strata_from_a_table(tmp_path: Path) -> None:
         ("name,group\na,b\na,c\n", "stands there twice"),
         ("name,group\na\n", "line 2: not 2 fields"),
         ("name,truth\na,b\n", "is taken"),
+        ("", "no column 'name'"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path: Path, text: str, reason: str) -> None:
@@ -267,6 +274,25 @@ def test_splits(tmp_path: Path) -> None:
         read_split(f"{file}:free/test")
     with pytest.raises(ConfigurationError, match="no list"):
         read_split(f"{file}:free")
+
+
+def test_a_split_that_is_not_all_there_is_refused(tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "S", ["a"])
+    partly = Options(select=Selection(frozenset(["S/a", "S/b"])), resamples=100)
+    with pytest.raises(ConfigurationError, match="lacks 1 of the 2 images that the split names"):
+        evaluate_model([data], PAINTED, partly)
+    other = Options(select=Selection(frozenset(["S/a", "T/b"])), resamples=100)
+    assert "other data sets too: T" in evaluate_model([data], PAINTED, other).warnings[0]
+
+
+def test_masks_in_place_of_labels_are_doubted(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "one" / f"{name}.png", disc_labels(1))
+        mask = Image.fromarray((disc_labels(1) > 0).astype(np.uint8) * 255)
+        (tmp_path / "two").mkdir(exist_ok=True)
+        mask.save(tmp_path / "two" / f"{name}.png")
+    found = evaluate_labels(tmp_path / "one", tmp_path / "two", OPTIONS)
+    assert any("no predicted label image has more than one" in w for w in found.warnings)
 
 
 def test_patterns() -> None:

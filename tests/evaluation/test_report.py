@@ -15,11 +15,18 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from wsiseg.cli.evaluate_command import evaluate, evaluation_view
+from wsiseg.cli.evaluate_command import evaluate
+from wsiseg.cli.evaluate_display import evaluation_view
 from wsiseg.errors import ConfigurationError
-from wsiseg.evaluation.evaluate import Evaluation, Options, evaluate_labels
+from wsiseg.evaluation.cases import Compared, measure
+from wsiseg.evaluation.evaluate import Evaluation, Options, evaluate_labels, evaluate_model
+from wsiseg.evaluation.gallery import draw_gallery, view
+from wsiseg.evaluation.groups import Selection
+from wsiseg.evaluation.matching import match
+from wsiseg.evaluation.metrics import image_scores
 from wsiseg.evaluation.picture import draw_evaluation
 from wsiseg.evaluation.report import Circumstances, evaluation_json, image_rows, write_evaluation
+from wsiseg.testing.segmenters import PaintedSegmenter, mock_spec, paint
 
 MADE = Circumstances("2026-01-02", "wsiseg evaluate ...")
 
@@ -72,7 +79,7 @@ def test_the_json_tells_what_made_it(found: Evaluation) -> None:
     assert (told["date"], told["command"]) == ("2026-01-02", "wsiseg evaluate ...")
     assert told["settings"]["seed"] == 5
     assert told["settings"]["resamples"] == 200
-    assert told["all"]["interval_from"] == {"unit": "group", "units": 3}
+    assert told["all"]["interval_from"] == {"unit": "group", "units": 3, "rough": True}
     scores = told["all"]["mean"]
     assert {name.split("@")[0] for name in scores} == set(told["definitions"]["scores"])
     for estimate in scores.values():
@@ -102,17 +109,11 @@ def test_undefined_scores_are_empty_in_the_table_and_null_in_the_json(tmp_path: 
     assert found.all.mean["pq"].value == 1
     assert any("count in no score: 1" in warning for warning in found.warnings)
     empty = evaluate_labels(
-        tmp_path / "t", tmp_path / "p", Options(resamples=100, select=only("a"))
+        tmp_path / "t", tmp_path / "p", Options(resamples=100, select=Selection(patterns=["a"]))
     )
     assert math.isnan(empty.all.mean["pq"].value)
     assert evaluation_json(empty, MADE)["all"]["mean"]["pq"]["value"] is None
     draw_evaluation(empty)
-
-
-def only(name: str) -> Any:
-    from wsiseg.evaluation.groups import Selection
-
-    return Selection(patterns=[name])
 
 
 def test_the_picture_shows_means_where_they_are(found: Evaluation) -> None:
@@ -169,7 +170,7 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
         (["--truth", "a", "--predicted", "b", "--mpp", "0.5"], "--mpp applies only with --data"),
         (["--truth", "a", "--predicted", "b", "--within", "x"], "--within applies only with"),
         (["--run", "a", "--against", "b", "--second", "x"], "--second applies only with"),
-        (["--data", "a", "--model", "classical-he", "--mpp", "x"], "--mpp takes a number"),
+        (["--data", "a", "--model", "classical-he", "--mpp", "x"], "--mpp takes a size"),
         (["--truth", "a", "--predicted", "b", "--class", "x"], "--class takes VALUE=NAME"),
         (["--truth", "a", "--predicted", "b", "--split", "x"], "--split takes FILE"),
     ],
@@ -178,3 +179,51 @@ def test_wrong_usage_says_what_is_right(arguments: list[str], reason: str) -> No
     result = call(*arguments, "-o", "out")
     assert isinstance(result.exception, ConfigurationError)
     assert reason in str(result.exception)
+
+
+def test_the_gallery_shows_what_was_found_missed_and_invented(tmp_path: Path) -> None:
+    truth, predicted = np.zeros((40, 50), np.uint32), np.zeros((40, 50), np.uint32)
+    truth[5:15, 5:15], truth[5:15, 30:40], predicted[25:35, 30:40] = 1, 9, 7
+    predicted[5:15, 5:14] = 4
+    overlaps = match(truth, predicted)
+    one = view(np.full((40, 50, 3), 255, np.uint8), truth, predicted, overlaps)
+    case = measure(Compared("i", "set", overlaps), "g", {}, (0.5,), 0)
+    assert max(one.truth.shape) == 760
+    times = 760 / 50
+
+    def kinds(outlines: np.ndarray, top: int, left: int) -> set[int]:
+        rows, columns = (slice(int(a * times), int((a + 10) * times)) for a in (top, left))
+        return set(np.unique(outlines[rows, columns])) - {0}
+
+    assert kinds(one.truth, 5, 5) == {1}
+    assert kinds(one.truth, 5, 30) == {2}
+    assert kinds(one.predicted, 5, 5) == {1}
+    assert kinds(one.predicted, 25, 30) == {2}
+    page = np.asarray(draw_gallery([(case, one)], (0.5,)))
+    colors = {tuple(color) for color in np.unique(page.reshape(-1, 3), axis=0).tolist()}
+    assert {(30, 200, 90), (50, 110, 255), (235, 30, 60), (255, 165, 0)} <= colors
+
+
+def test_the_worst_images_are_those_of_lowest_score(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((12, 12), int))
+    labels[::12] = 0
+    labels[:, ::12] = 0
+    for side in ("images", "instances"):
+        (tmp_path / "set" / side).mkdir(parents=True)
+    for number in range(9):
+        shown = np.where(rng.random(17)[labels] < number / 9, 0, labels)
+        Image.fromarray(paint(shown)).save(tmp_path / "set" / "images" / f"{number}.png")
+        Image.fromarray(labels.astype(np.uint16)).save(
+            tmp_path / "set" / "instances" / f"{number}.png"
+        )
+    model = PaintedSegmenter(mock_spec("m"))
+    found = evaluate_model([tmp_path / "set"], model, Options(resamples=100), mpp=0.5)
+    f1 = {
+        case.name: float(image_scores(case.counts, found.settings.thresholds)["f1@0.50"])
+        for case in found.cases
+    }
+    assert len(set(f1.values())) > 4
+    assert [f1[case.name] for case, _ in found.worst] == sorted(f1.values())[:6]
+    write_evaluation(tmp_path / "out", found, MADE)
+    assert (tmp_path / "out" / "worst.png").exists()

@@ -75,6 +75,7 @@ def test_draws_hang_on_the_seed_alone() -> None:
 
 def test_one_group_falls_back_on_images_and_one_image_on_nothing() -> None:
     assert draw(["a"] * 4, 10, 0).unit == "image"
+    assert draw(["a", "b"], 10, 0).unit == "none"
     alone = draw(["a"], 10, 0)
     assert (alone.unit, alone.weights.shape) == ("none", (0, 1))
     told = summarise([case(row(1, 1, 0))], SETTINGS).mean["f1@0.50"]
@@ -188,10 +189,10 @@ def test_a_second_annotator_on_the_same_images() -> None:
     doubled = Compared(
         "i", "set", row(1, 3, 0), annotators=row(3, 1, 0), predicted_by_second=row(1, 2, 0)
     )
-    cases = [measure(doubled, group, {}, SETTINGS.thresholds, 0) for group in ("a", "b")]
-    single = case(row(9, 0, 0), "c")
+    cases = [measure(doubled, group, {}, SETTINGS.thresholds, 0) for group in ("a", "b", "c")]
+    single = case(row(9, 0, 0), "d")
     told = agreement([*cases, single], SETTINGS)
-    assert told["images"] == 2
+    assert told["images"] == 3
     assert told["second_against_truth"]["mean"]["recall@0.50"]["value"] == 0.75
     assert told["predicted_against_truth"]["mean"]["recall@0.50"]["value"] == 0.25
     difference = told["difference"]["recall@0.50"]

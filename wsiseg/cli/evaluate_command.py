@@ -1,4 +1,4 @@
-"""``wsiseg evaluate``: which of the three comparisons is meant, progress, the table of scores."""
+"""``wsiseg evaluate``: which of the three comparisons is meant, and what of it is shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import datetime
 import math
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,26 +14,9 @@ import typer
 from wsiseg.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.console import Console
 
-    from wsiseg.evaluation.bootstrap import Estimate
-    from wsiseg.evaluation.evaluate import Evaluation
     from wsiseg.evaluation.pairs import MppRule
-    from wsiseg.evaluation.summary import Summary
-
-_SHOWN = {
-    "dice": "Dice",
-    "aji": "AJI",
-    "pq": "PQ",
-    "dq": "DQ",
-    "sq": "SQ",
-    "f1@0.50": "F1",
-    "precision@0.50": "Precision",
-    "recall@0.50": "Recall",
-}
-_FAINT = "bright_black"
-_INTERVAL_WIDTH = len("0.12-0.34")
 
 Folders = list[Path] | None
 
@@ -113,8 +94,9 @@ def evaluate(
 ) -> None:
     """Judge a segmentation: a model on labelled images, label images, or a run.
 
-    Writes evaluation.json, images.csv and evaluation.png, and prints a table.
+    Writes evaluation.json, images.csv and pictures (evaluation.png, worst.png); prints tables.
     """
+    from wsiseg.cli.evaluate_display import EvaluationProgress, evaluation_view
     from wsiseg.evaluation.evaluate import Options, evaluate_labels, evaluate_model, evaluate_run
     from wsiseg.evaluation.groups import Selection, read_split
     from wsiseg.evaluation.metrics import THRESHOLDS
@@ -137,7 +119,7 @@ def evaluate(
         seed=seed,
         classes=_class_names(class_ or []),
     )
-    with _Watch(_console(stderr=True)) as watch:
+    with EvaluationProgress(_console(stderr=True)) as watch:
         if data and model is not None:
             found = evaluate_model(
                 data,
@@ -159,73 +141,7 @@ def evaluate(
     console = _console()
     for part in evaluation_view(found):
         console.print(part)
-    console.print(f"Results in {out}", style=_FAINT, highlight=False)
-
-
-def evaluation_view(found: Evaluation) -> list[RenderableType]:
-    """What the terminal shows of an evaluation: tables, then doubts."""
-    from rich.text import Text
-
-    from wsiseg.evaluation.picture import counted
-
-    whole = found.all
-    line = (
-        f"{counted(whole.images, 'image')} of {counted(whole.groups, 'group')}; "
-        f"{whole.truth:,} true nuclei, "
-        f"{whole.predicted:,} predicted"
-    )
-    parts: list[RenderableType] = [Text(line), Text(), _scores_table(whole)]
-    for column, stratum in found.strata.items():
-        parts += [Text(), _levels_table(column, stratum.levels)]
-        parts += [
-            Text.assemble(
-                (f"Worst by {_SHOWN[metric]}: ", "cyan"),
-                f"{gap.worst}, {_with_interval(gap.behind_all)} behind all, "
-                f"{_with_interval(gap.behind_best)} behind {gap.best}",
-            )
-            for metric, gap in stratum.gaps.items()
-        ]
-    parts += _annotator_lines(found)
-    if found.seams:
-        parts += [Text(), _detection_table("Nuclei", found.seams)]
-    if found.classes:
-        parts += [Text(), _class_table(found.classes), *_mpq_lines(found.classes)]
-    parts += [Text(f"Note: {warning}", "yellow") for warning in found.warnings]
-    return parts
-
-
-class _Watch:
-    """Shows how far an evaluation is, where there is a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("comparing", total=None)
-
-    def __enter__(self) -> _Watch:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, done: int, count: int, name: str) -> None:
-        """Another image is done."""
-        shown = name if len(name) <= 40 else f"{name[:37]}..."
-        self._progress.update(self._task, completed=done, total=count, description=shown)
+    console.print(f"Results in {out}", style="bright_black", highlight=False)
 
 
 def _kind(*kinds: dict[str, Any]) -> str:
@@ -251,11 +167,12 @@ def _mpp_rule(text: str | None) -> MppRule:
     if text is None or text == "nuclei":
         return text  # type: ignore[return-value]
     try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"--mpp takes a number in µm/px or the word nuclei, not {text!r}"
-        ) from error
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(f"--mpp takes a size in µm/px or the word nuclei, not {text!r}")
+    return value
 
 
 def _class_names(texts: list[str]) -> dict[int, str]:
@@ -266,150 +183,6 @@ def _class_names(texts: list[str]) -> dict[int, str]:
             raise ConfigurationError(f"--class takes VALUE=NAME, as 1=Tumour, not {text!r}")
         names[int(value)] = name
     return names
-
-
-def _scores_table(whole: Summary) -> Table:
-    """Every score: the mean over images, and of all images taken as one."""
-    table = _table("Score")
-    for name in ("Mean over images", "interval", "All as one", "interval"):
-        table.add_column(name, justify="right", style=_FAINT if name == "interval" else None)
-    further = [name for name in whole.mean if name.startswith("f1@") and name not in _SHOWN]
-    for name in (*_SHOWN, *further):
-        mean, pooled = whole.mean[name], whole.pooled[name]
-        label = _SHOWN.get(name, name.replace("f1@", "F1 at IoU > "))
-        values = _number(mean.value), _interval(mean), _number(pooled.value), _interval(pooled)
-        table.add_row(label, *values)
-    return table
-
-
-def _levels_table(column: str, levels: Mapping[str, Summary]) -> Table:
-    """Means over the images of every level, each with its interval below."""
-    from rich.text import Text
-
-    table = _table(column)
-    shown = ("f1@0.50", "aji", "pq")
-    for name in ("Images", "Groups", "Nuclei"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in shown:
-        table.add_column(_SHOWN[name], justify="right", min_width=_INTERVAL_WIDTH)
-    for label, summary in levels.items():
-        counts = (f"{n:,}" for n in (summary.images, summary.groups, summary.truth))
-        table.add_row(Text(label), *counts, *(_cell(summary.mean[n]) for n in shown))
-    return table
-
-
-def _detection_table(title: str, parts: Mapping[str, Any]) -> Table:
-    from rich.text import Text
-
-    table = _table(title)
-    shown = ("pq", "f1@0.50", "recall@0.50")
-    thresholds = [name for name in next(iter(parts.values()))["pooled"] if name.startswith("f1@")]
-    last = thresholds[-1]
-    for name in ("True", "Found"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in (*(_SHOWN[n] for n in shown), f"F1 at {last[3:]}"):
-        table.add_column(name, justify="right", min_width=_INTERVAL_WIDTH)
-    for label, part in parts.items():
-        cells = [_cell(_estimate(part["pooled"][name])) for name in (*shown, last)]
-        table.add_row(
-            Text(f"{label} seams" if label == "near" else label),
-            f"{part['truth']:,}",
-            f"{part['predicted']:,}",
-            *cells,
-        )
-    return table
-
-
-def _class_table(classes: Mapping[str, Any]) -> Table:
-    """Pooled scores by class; where predictions have no classes, recall whatever the class."""
-    from rich.text import Text
-
-    scored = "mpq" in classes
-    shown = ("pq", "f1@0.50", "recall@0.50") if scored else ()
-    table = _table("Class")
-    for name in ("True", "Found") if scored else ("True",):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in (*(_SHOWN[n] for n in shown), "Recall as any class"):
-        table.add_column(name, justify="right", min_width=_INTERVAL_WIDTH)
-    for label, part in classes["classes"].items():
-        counts = (f"{part[name]:,}" for name in ("truth", "predicted") if name in part)
-        cells = [_cell(_estimate(part["pooled"][name])) for name in shown]
-        table.add_row(Text(label), *counts, *cells, _cell(_estimate(part["recall_of_any"])))
-    return table
-
-
-def _mpq_lines(classes: Mapping[str, Any]) -> list[RenderableType]:
-    from rich.text import Text
-
-    if "mpq" not in classes:
-        return []
-    mpq, plus = _estimate(classes["mpq"]), _estimate(classes["mpq_plus"])
-    return [
-        Text.assemble(
-            ("mPQ ", "cyan"), _with_interval(mpq), (", mPQ+ ", "cyan"), _with_interval(plus)
-        )
-    ]
-
-
-def _annotator_lines(found: Evaluation) -> list[RenderableType]:
-    from rich.text import Text
-
-    told = found.annotators
-    if not told:
-        return []
-    lines: list[RenderableType] = []
-    for metric in ("f1@0.50", "aji", "pq"):
-        second = _estimate(told["second_against_truth"]["mean"][metric])
-        ours = _estimate(told["predicted_against_truth"]["mean"][metric])
-        difference = _estimate(told["difference"][metric])
-        lines.append(
-            Text.assemble(
-                (f"{_SHOWN[metric]} on the {told['images']} images marked twice: ", "cyan"),
-                f"prediction {_with_interval(ours)}, second annotator {_with_interval(second)}, "
-                f"difference {_with_interval(difference)}",
-            )
-        )
-    return lines
-
-
-def _table(title: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column(title, overflow="fold")
-    return table
-
-
-def _cell(estimate: Estimate) -> RenderableType:
-    from rich.text import Text
-
-    if math.isnan(estimate.low):
-        return Text(_number(estimate.value))
-    return Text.assemble(
-        f"{_number(estimate.value)}\n", (f"{estimate.low:.2f}-{estimate.high:.2f}", _FAINT)
-    )
-
-
-def _with_interval(estimate: Estimate) -> str:
-    if math.isnan(estimate.low):
-        return _number(estimate.value)
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _interval(estimate: Estimate) -> str:
-    return "" if math.isnan(estimate.low) else f"{estimate.low:.3f} to {estimate.high:.3f}"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _estimate(told: dict[str, float | None]) -> Estimate:
-    from wsiseg.evaluation.bootstrap import Estimate
-
-    values = (told["value"], told["low"], told["high"])
-    return Estimate(*(math.nan if value is None else value for value in values))
 
 
 def _console(*, stderr: bool = False) -> Console:

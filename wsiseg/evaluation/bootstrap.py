@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+LEAST_UNITS = 3
+"""From two the interval would merely be the two values: none is told."""
+
 FEW_GROUPS = 10
 """Intervals from fewer groups than this are too narrow as a rule, and said to be rough."""
 
@@ -44,7 +47,7 @@ class Resamples:
         float64 ``[r, n]``: whole numbers; no row where nothing can be resampled.
     unit
         What was drawn: whole groups; images, where there is one group only; nothing, where
-        there is one image.
+        there are fewer than three to draw from.
     units
         Number of groups, or images, to draw from.
     """
@@ -71,7 +74,7 @@ def draw(groups: Sequence[str], resamples: int, seed: int) -> Resamples:
     if len(names) < 2:
         members, unit = np.arange(len(groups)), "image"
     units = int(members.max()) + 1 if len(members) else 0
-    if units < 2:
+    if units < LEAST_UNITS:
         return Resamples(np.empty((0, len(groups))), "none", units)
     chosen = np.random.default_rng(seed).integers(0, units, (resamples, units))
     offsets = np.arange(resamples)[:, None] * units

@@ -10,6 +10,24 @@ from numpy.typing import NDArray
 
 from wsiseg.evaluation.matching import Overlaps
 from wsiseg.evaluation.metrics import detection_counts, image_counts
+from wsiseg.slides.reader import Pixels
+
+
+@dataclass(frozen=True)
+class View:
+    """The middle of an image, small enough to be kept.
+
+    Attributes
+    ----------
+    pixels
+        ``[y, x, c]``.
+    truth, predicted
+        uint8 ``[y, x]``, outlines: 1 of objects that matched at 0.5, 2 of others.
+    """
+
+    pixels: Pixels
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,8 @@ class Compared:
         Truth against a second annotator, where one marked the image too.
     predicted_by_second
         The second annotator as truth against the prediction.
+    view
+        What to show of it, where there are pixels.
     facts
         What else is to stand in the table of images.
     """
@@ -45,6 +65,7 @@ class Compared:
     predicted_near: NDArray[np.bool_] | None = None
     annotators: Overlaps | None = None
     predicted_by_second: Overlaps | None = None
+    view: View | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
 
 

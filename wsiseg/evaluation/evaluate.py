@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wsiseg.errors import ConfigurationError
-from wsiseg.evaluation.bootstrap import FEW_GROUPS
-from wsiseg.evaluation.cases import Case, Compared, measure
+from wsiseg.evaluation.cases import Case, Compared, View, measure
+from wsiseg.evaluation.doubts import (
+    doubts_of_classes,
+    doubts_of_model,
+    doubts_of_numbers,
+    doubts_of_selection,
+)
+from wsiseg.evaluation.gallery import COUNT
 from wsiseg.evaluation.groups import DataSet, Described, GroupTable, Selection, tcga_patient
-from wsiseg.evaluation.metrics import THRESHOLDS, check_thresholds
+from wsiseg.evaluation.metrics import THRESHOLDS, check_thresholds, image_scores
 from wsiseg.evaluation.pairs import (
     Classes,
     Item,
@@ -85,6 +92,8 @@ class Evaluation:
         By column.
     classes, seams, annotators
         See :mod:`~wsiseg.evaluation.summary`; empty where there is nothing to tell.
+    worst
+        Images of lowest F1, the worst first, where there are pixels to show.
     warnings
         Sentences.
     """
@@ -98,6 +107,7 @@ class Evaluation:
     classes: Mapping[str, Any]
     seams: Mapping[str, Any]
     annotators: Mapping[str, Any]
+    worst: tuple[tuple[Case, View], ...]
     warnings: tuple[str, ...]
 
 
@@ -143,17 +153,11 @@ def evaluate_model(
     used = [sets[name] for name in dict.fromkeys(item.dataset for item in items)]
     classes = _classes(used, items, options)
     spec = segmenter.spec
-    warnings = _unnamed(items, classes)
-    if classes.names and not any(classes.number(kind.name) for kind in spec.classes):
-        warnings.append(
-            f"{spec.name} knows none of the classes {', '.join(classes.names)} of the data: "
-            "classes are told by recall only"
-        )
-    if any(item.mpp is None for item in items) and mpp == "nuclei":
-        warnings.append(
-            "the pixel size of some images was taken from the size of their true nuclei, an "
-            "advantage that no real slide offers"
-        )
+    warnings = [
+        *doubts_of_selection(options.select, [*sets]),
+        *doubts_of_classes(items, classes),
+        *doubts_of_model(spec, used, items, classes, mpp),
+    ]
     compared = compare_model(items, classes, segmenter, mpp, channel)
     predicted = {
         "kind": "model",
@@ -164,12 +168,6 @@ def evaluate_model(
         "trained_on": list(spec.trained_on),
         "mpp": spec.mpp,
     }
-    trained = {name.casefold() for name in spec.trained_on} & {s.name.casefold() for s in used}
-    if trained:
-        warnings.append(
-            f"{spec.name} was trained on {', '.join(sorted(trained))}: unless the images taken "
-            "here were held out, their scores flatter it"
-        )
     truth = {"kind": "data", "sets": [_set_facts(s, items) for s in used]}
     describe = _described_by(table, sets)
     return _evaluation(
@@ -200,7 +198,7 @@ def evaluate_labels(
     theirs = {"kind": "labels", "name": predicted.resolve().name}
     describe = _described_by(table, {data.name: data})
     compared = compare_labels(items, classes)
-    doubts = _unnamed(items, classes)
+    doubts = doubts_of_classes(items, classes)
     return _evaluation(
         (facts, theirs), compared, len(items), describe, classes, options, doubts, progress
     )
@@ -269,12 +267,16 @@ def _evaluation(
 ) -> Evaluation:
     thresholds = check_thresholds(options.thresholds)
     settings = Settings(thresholds, options.resamples, options.seed)
-    cases, ungrouped = [], 0
+    cases: list[Case] = []
+    worst: list[tuple[Case, View]] = []
+    ungrouped = 0
     for done, one in enumerate(compared, start=1):
         told = describe(one.dataset, one.name)
         ungrouped += told.group is None
         group = told.group if told.group is not None else one.name
         cases.append(measure(one, group, told.strata, thresholds, len(classes.names)))
+        if one.view is not None:
+            worst = _worst([*worst, (cases[-1], one.view)], thresholds)
         if progress is not None:
             progress(done, count, one.name)
     whole = summarise(cases, settings)
@@ -288,52 +290,30 @@ def _evaluation(
         classes=by_class(cases, classes.names, settings) if classes.names else {},
         seams=by_seam(cases, settings),
         annotators=agreement(cases, settings),
-        warnings=(*warnings, *_doubts(whole, ungrouped, cases)),
+        worst=tuple(worst),
+        warnings=(*warnings, *doubts_of_numbers(whole, ungrouped, cases)),
     )
 
 
+def _worst(
+    shown: Sequence[tuple[Case, View]], thresholds: Sequence[float]
+) -> list[tuple[Case, View]]:
+    def f1(one: tuple[Case, View]) -> float:
+        value = float(image_scores(one[0].counts, thresholds)["f1@0.50"])
+        return value if math.isfinite(value) else math.inf
+
+    return sorted(shown, key=f1)[:COUNT]
+
+
 def _strata(cases: Sequence[Case], settings: Settings) -> dict[str, Stratum]:
-    """By every column with at least two levels that all images have."""
+    """By every column with at least two levels, over the images that have it."""
     placed = [replace(case, strata={DATASET: case.dataset, **case.strata}) for case in cases]
-    shared = set.intersection(*(set(case.strata) for case in placed))
-    columns = sorted(c for c in shared if len({case.strata[c] for case in placed}) > 1)
-    return {column: by_stratum(placed, column, settings) for column in columns}
-
-
-def _doubts(whole: Summary, ungrouped: int, cases: Sequence[Case]) -> list[str]:
-    told = []
-    if whole.unit == "none":
-        told.append("there is one image only: no interval can be told")
-    elif whole.unit == "image":
-        told.append(
-            "all images are of one group (patient or slide): the intervals are over images and say "
-            "nothing of other patients"
-        )
-    elif whole.units < FEW_GROUPS:
-        told.append(
-            f"the intervals rest on {whole.units} groups (patients or slides), fewer than "
-            f"{FEW_GROUPS}: they are rough, and too narrow rather than too wide"
-        )
-    if ungrouped:
-        told.append(
-            f"nobody says of which patient {ungrouped} of {len(cases)} images are: each counts as "
-            "its own group, and the intervals are too narrow if some share a patient (--groups)"
-        )
-    empty = whole.images - whole.defined["f1@0.50"]
-    if empty:
-        told.append(
-            f"images with neither true nor predicted nuclei, which count in no score: {empty}"
-        )
-    return told
-
-
-def _unnamed(items: Sequence[Item], classes: Classes) -> list[str]:
-    if classes.names or all(item.truth_classes is None for item in items):
-        return []
-    return [
-        "the truth has classes but nobody names them, so they are left out; name them with "
-        "--class, or under categories in meta.json"
-    ]
+    found = {}
+    for column in sorted({name for case in placed for name in case.strata}):
+        known = [case for case in placed if column in case.strata]
+        if len({case.strata[column] for case in known}) > 1:
+            found[column] = by_stratum(known, column, settings)
+    return found
 
 
 def _classes(sets: Sequence[DataSet], items: Sequence[Item], options: Options) -> Classes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -108,11 +109,14 @@ class GroupTable:
         if not stated:
             return None
         try:
-            return float(stated)
-        except ValueError as error:
+            value = float(stated)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
             raise ConfigurationError(
-                f"{self.path}: the mpp of {row['name']} is {stated!r}, which is no number"
-            ) from error
+                f"{self.path}: the mpp of {row['name']} is {stated!r}, not a size in µm/px"
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,26 @@ class Selection:
         return not self.patterns or any(
             fnmatchcase(full, p) or fnmatchcase(name, p) for p in self.patterns
         )
+
+    def require(self, dataset: str, there: Collection[str], folder: Path) -> None:
+        """See that the split's images of a data set are there.
+
+        Raises
+        ------
+        ConfigurationError
+            If one is not.
+        """
+        named = sorted(n for n in self.split or () if n.startswith(f"{dataset}/"))
+        missing = [n for n in named if n.removeprefix(f"{dataset}/") not in there]
+        if missing:
+            raise ConfigurationError(
+                f"{folder} lacks {len(missing)} of the {len(named)} images that the split names: "
+                f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+            )
+
+    def elsewhere(self, datasets: Collection[str]) -> list[str]:
+        """The data sets that the split names beside these."""
+        return sorted({n.split("/")[0] for n in self.split or ()} - set(datasets))
 
 
 def _object(path: Path, *, required: bool = False) -> dict[str, Any]:

@@ -16,11 +16,15 @@ from wsiseg.evaluation.matching import as_labels
 from wsiseg.slides.reader import Pixels
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+PICTURE_SUFFIXES = (*SUFFIXES, ".jpg", ".jpeg")
 MAX_PX = 100_000_000
 """Larger files are refused: such images are slides, to be run and compared as runs."""
 
 
-def image_files(folder: Path) -> dict[str, Path]:
+_AS_PIXELS = {"1": "L", "LA": "L", "P": "RGB", "CMYK": "RGB"}
+
+
+def image_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
     """The image files of a folder by name without ending, in order.
 
     Raises
@@ -32,7 +36,7 @@ def image_files(folder: Path) -> dict[str, Path]:
         raise ConfigurationError(f"{folder} is not a folder")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:
                 raise ConfigurationError(
                     f"{folder} holds both {files[path.stem].name} and {path.name}; keep one"
@@ -44,14 +48,15 @@ def image_files(folder: Path) -> dict[str, Path]:
 def read_labels(path: Path) -> NDArray[np.uint32]:
     """A label image, uint32 ``[y, x]``, 0 is background.
 
-    Reads 8- and 16-bit grey PNG, grey TIFF of up to 32 bits (the first page) and ``.npy``.
+    Reads 8- and 16-bit grey PNG, the indices of PNG with a palette, grey TIFF of up to 32 bits
+    (the first page) and ``.npy``.
 
     Raises
     ------
     ConfigurationError
         If the file cannot be read, is too large or holds no labels; the message names it.
     """
-    values = _array(path) if path.suffix.lower() == ".npy" else _picture(path)
+    values = _array(path) if path.suffix.lower() == ".npy" else _picture(path, {})
     if values.dtype.kind == "f" and np.array_equal(values, np.floor(values)):
         values = values.astype(np.int64)
     try:
@@ -69,7 +74,7 @@ def read_pixels(path: Path) -> Pixels:
     ConfigurationError
         If the file cannot be read or is too large; the message names it.
     """
-    values = _array(path) if path.suffix.lower() == ".npy" else _picture(path)
+    values = _array(path) if path.suffix.lower() == ".npy" else _picture(path, _AS_PIXELS)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or values.dtype not in (np.uint8, np.uint16):
@@ -106,13 +111,14 @@ def _array(path: Path) -> NDArray[Any]:
     return np.asarray(mapped)
 
 
-def _picture(path: Path) -> NDArray[Any]:
+def _picture(path: Path, modes: Mapping[str, str]) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 _refuse_large(path, *picture.size)
-                return np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+                mode = modes.get(picture.mode, picture.mode)
+                return np.asarray(picture if mode == picture.mode else picture.convert(mode))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"cannot read {path}: {reason}") from error

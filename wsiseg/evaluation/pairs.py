@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import ConfigurationError
 from wsiseg.evaluation.cases import Compared
+from wsiseg.evaluation.gallery import view
 from wsiseg.evaluation.groups import DataSet, GroupTable, Selection
-from wsiseg.evaluation.labels import image_files, read_labels, read_pixels, require_same_size
+from wsiseg.evaluation.labels import (
+    PICTURE_SUFFIXES,
+    image_files,
+    read_labels,
+    read_pixels,
+    require_same_size,
+)
 from wsiseg.evaluation.matching import Overlaps, count_pairs, match
 from wsiseg.evaluation.predict import mpp_of_nuclei, predict
 from wsiseg.models.segmenter import Segmenter
@@ -92,7 +99,11 @@ def data_items(
     items: list[Item] = []
     for folder in folders:
         data = DataSet.read(folder)
-        images, truths = image_files(folder / "images"), image_files(folder / "instances")
+        images, truths = (
+            image_files(folder / "images", PICTURE_SUFFIXES),
+            image_files(folder / "instances"),
+        )
+        select.require(data.name, images, folder)
         wanted = [name for name in images if select.takes(data.name, name)]
         _require_all(wanted, truths, folder / "instances", folder / "images")
         classes = _class_files(folder, wanted)
@@ -200,7 +211,8 @@ def compare_model(
             indices = found.class_index[overlaps.predicted_labels.astype(np.int64) - 1]
             predicted_class = numbers[indices]
         facts: dict[str, str | float] = {"mpp": round(size_um, 6), "mpp_source": source}
-        yield _compared(item, truth, found.labels, overlaps, classes, predicted_class, facts)
+        one = _compared(item, truth, found.labels, overlaps, classes, predicted_class, facts)
+        yield replace(one, view=view(pixels, truth, found.labels, overlaps))
 
 
 def _compared(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wsiseg.evaluation.bootstrap import CONFIDENCE, Estimate
-from wsiseg.evaluation.evaluate import Evaluation
+from wsiseg.evaluation.bootstrap import CONFIDENCE, FEW_GROUPS, Estimate
+from wsiseg.evaluation.evaluate import DATASET, Evaluation
 from wsiseg.evaluation.metrics import image_scores
 from wsiseg.evaluation.summary import RANKED, Summary
 from wsiseg.export.drawing import INK, PAPER
@@ -38,6 +38,7 @@ _BAND: Color = (247, 248, 250)
 _DOTS: Color = (150, 178, 214)
 _MEAN: Color = (16, 66, 130)
 _SECOND: Color = (176, 84, 16)
+_SECOND_DOTS: Color = (232, 190, 150)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class _Row:
     detail: str
     values: Mapping[str, NDArray[np.float64]]
     means: Mapping[str, Estimate]
+    rough: bool
     color: Color = _MEAN
 
 
@@ -91,7 +93,7 @@ def _blocks(evaluation: Evaluation) -> list[_Block]:
     blocks = [_Block("All", tuple(first))]
     for column, stratum in evaluation.strata.items():
         levels = np.array(
-            [case.dataset if column == "dataset" else case.strata[column] for case in cases]
+            [case.dataset if column == DATASET else case.strata.get(column) for case in cases]
         )
         rows = [
             _row(name, summary, {m: values[levels == name] for m, values in scores.items()})
@@ -106,16 +108,17 @@ def _blocks(evaluation: Evaluation) -> list[_Block]:
 
 def _row(label: str, summary: Summary, values: Mapping[str, NDArray[np.float64]]) -> _Row:
     detail = f"{counted(summary.images, 'image')}, {counted(summary.groups, 'group')}"
-    return _Row(label, detail, values, summary.mean)
+    return _Row(label, detail, values, summary.mean, summary.rough)
 
 
 def _second(evaluation: Evaluation, values: Mapping[str, NDArray[np.float64]], count: int) -> _Row:
-    means = evaluation.annotators["second_against_truth"]["mean"]
+    summary = evaluation.annotators["second_against_truth"]
+    means, rough = summary["mean"], bool(summary["interval_from"]["rough"])
     told = {
         name: Estimate(*(np.nan if v is None else v for v in (e["value"], e["low"], e["high"])))
         for name, e in means.items()
     }
-    return _Row("second annotator", counted(count, "image"), values, told, _SECOND)
+    return _Row("second annotator", counted(count, "image"), values, told, rough, _SECOND)
 
 
 def counted(number: int, word: str) -> str:
@@ -150,8 +153,8 @@ def _grid(page: Image.Image, blocks: Sequence[_Block]) -> None:
 def _marks(page: Image.Image, row: _Row, top: int) -> None:
     """Dots, interval and mean of one row."""
     size = (page.width, _ROW)
-    dots, bars = (Image.new("L", (size[0] * _FINER, size[1] * _FINER)) for _ in range(2))
-    on_dots, on_bars = ImageDraw.Draw(dots), ImageDraw.Draw(bars)
+    layers = [Image.new("L", (size[0] * _FINER, size[1] * _FINER)) for _ in range(3)]
+    on_dots, on_bars, on_means = map(ImageDraw.Draw, layers)
     middle = _ROW / 2
     for panel, metric in enumerate(RANKED):
         for x, y in _swarm(row.values[metric]):
@@ -164,9 +167,16 @@ def _marks(page: Image.Image, row: _Row, top: int) -> None:
                 _box(on_bars, end - 1.5, middle - 9, end + 1.5, middle + 9)
         if np.isfinite(mean.value):
             x = _at(panel, mean.value)
-            _box(on_bars, x - 3, middle - 19, x + 3, middle + 19)
-    page.paste(_DOTS if row.color == _MEAN else (232, 190, 150), (0, top), dots.reduce(_FINER))
-    page.paste(row.color, (0, top), bars.reduce(_FINER))
+            _box(on_means, x - 3, middle - 19, x + 3, middle + 19)
+    pale = _DOTS if row.color == _MEAN else _SECOND_DOTS
+    bar = _between(pale, row.color) if row.rough else row.color
+    for color, layer in zip((pale, bar, row.color), layers, strict=True):
+        page.paste(color, (0, top), layer.reduce(_FINER))
+
+
+def _between(first: Color, second: Color) -> Color:
+    red, green, blue = ((a + b) // 2 for a, b in zip(first, second, strict=True))
+    return red, green, blue
 
 
 def _swarm(values: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -220,7 +230,10 @@ def _words(page: Image.Image, evaluation: Evaluation, blocks: Sequence[_Block]) 
             for panel, metric in enumerate(RANKED):
                 _value(draw, row.means[metric], _left(panel) + _PANEL, y)
             y += _ROW
-    below = f"Intervals: bootstrap over {_units(whole)}, {evaluation.settings.resamples:,} times."
+    below = (
+        f"Intervals: bootstrap over {_units(whole)}, {evaluation.settings.resamples:,} times. "
+        f"Paler bars rest on fewer than {FEW_GROUPS} groups and are too narrow as a rule."
+    )
     draw_text(draw, (_MARGIN, y + 72), below, 22, _GREY)
 
 
@@ -235,7 +248,7 @@ def _value(draw: ImageDraw.ImageDraw, estimate: Estimate, right: int, top: int) 
 
 
 def _units(summary: Summary) -> str:
-    return {"group": "groups", "image": "images", "none": "nothing (one image)"}[summary.unit]
+    return {"group": "groups", "image": "images", "none": "too few to draw from"}[summary.unit]
 
 
 def _name(side: Mapping[str, object]) -> str:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg import __version__
-from wsiseg.evaluation.bootstrap import CONFIDENCE
+from wsiseg.evaluation.bootstrap import CONFIDENCE, FEW_GROUPS, LEAST_UNITS
 from wsiseg.evaluation.cases import Case
 from wsiseg.evaluation.evaluate import Evaluation
+from wsiseg.evaluation.gallery import draw_gallery
 from wsiseg.evaluation.metrics import DEFINITIONS, image_scores, object_counts
 from wsiseg.evaluation.picture import draw_evaluation
 from wsiseg.evaluation.predict import NUCLEUS_UM2
@@ -26,7 +27,12 @@ from wsiseg.files import write_json, writing
 
 FORMAT = 1
 
-FILES = {"json": "evaluation.json", "images": "images.csv", "picture": "evaluation.png"}
+FILES = {
+    "json": "evaluation.json",
+    "images": "images.csv",
+    "picture": "evaluation.png",
+    "worst": "worst.png",
+}
 """What :func:`write_evaluation` writes."""
 
 _PACKAGES = ("numpy", "scipy", "scikit-image", "numba", "pillow", "shapely")
@@ -40,10 +46,12 @@ _TERMS: Mapping[str, str] = {
     "pooled": "The score of all images taken as one: their counts are added, then the formula "
     "applied.",
     "interval": f"Percentile bootstrap, {CONFIDENCE:.0%}: whole groups (patients, slides) are "
-    "drawn with replacement, as many as there are; where there is one group only, images.",
-    "gap": "behind_all: mean of all images minus mean of the worst level; behind_best: mean of the "
-    "best level minus that of the worst. Intervals keep the two levels fixed, so they do not "
-    "count that the worst was picked for being worst.",
+    "drawn with replacement, as many as there are; where there is one group only, images; with "
+    f"fewer than {LEAST_UNITS} to draw from, no interval. rough: fewer than {FEW_GROUPS} groups; "
+    "such intervals are too narrow as a rule.",
+    "gap": "behind_all: mean of all images that have the column minus mean of the worst "
+    "level; behind_best: mean of the best level minus that of the worst. Intervals keep the two "
+    "levels fixed, so they do not count that the worst was picked for being worst.",
     "classes": "pq_mean and mpq as PanNuke defines them (arXiv:2003.10778): PQ of a class by "
     "itself, in images whose truth has the class; mpq_plus as CoNIC (arXiv:2111.14485): pooled PQ "
     "by class, then the mean over classes. recall_of_any: true nuclei of the class matched at IoU "
@@ -76,7 +84,8 @@ class Circumstances:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, made: Circumstances) -> None:
-    """Write ``evaluation.json``, ``images.csv`` and ``evaluation.png`` into a folder.
+    """Write ``evaluation.json``, ``images.csv``, ``evaluation.png`` and, where there are pixels
+    to show, ``worst.png`` into a folder.
 
     Raises
     ------
@@ -91,6 +100,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation, made: Circumstances) 
         csv.writer(file, lineterminator="\n").writerows(image_rows(evaluation))
     with writing(folder / FILES["picture"]) as temporary:
         draw_evaluation(evaluation).save(temporary, format="PNG")
+    if evaluation.worst:
+        with writing(folder / FILES["worst"]) as temporary:
+            gallery = draw_gallery(evaluation.worst, evaluation.settings.thresholds)
+            gallery.save(temporary, format="PNG")
 
 
 def evaluation_json(evaluation: Evaluation, made: Circumstances) -> dict[str, Any]:

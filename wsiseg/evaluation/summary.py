@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.evaluation.bootstrap import Estimate, Resamples, Unit, draw, interval, mean_defined
+from wsiseg.evaluation.bootstrap import (
+    FEW_GROUPS,
+    Estimate,
+    Resamples,
+    Unit,
+    draw,
+    interval,
+    mean_defined,
+)
 from wsiseg.evaluation.cases import Case
 from wsiseg.evaluation.metrics import detection_scores, image_scores, object_counts
 
@@ -69,6 +77,11 @@ class Summary:
     defined: Mapping[str, int]
     pooled: Mapping[str, Estimate]
 
+    @property
+    def rough(self) -> bool:
+        """Whether the intervals rest on so few groups that they are too narrow as a rule."""
+        return self.unit != "group" or self.units < FEW_GROUPS
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
@@ -76,7 +89,7 @@ class Summary:
             "groups": self.groups,
             "truth": self.truth,
             "predicted": self.predicted,
-            "interval_from": {"unit": self.unit, "units": self.units},
+            "interval_from": {"unit": self.unit, "units": self.units, "rough": self.rough},
             "mean": {name: e.to_dict() for name, e in self.mean.items()},
             "mean_over_images": dict(self.defined),
             "pooled": {name: e.to_dict() for name, e in self.pooled.items()},
@@ -87,8 +100,8 @@ class Summary:
 class Gap:
     """How far the worst level of a stratum lies behind, in the mean over images of one score.
 
-    ``behind_all`` is the mean of all images minus that of the worst level, ``behind_best`` that
-    of the best level minus it; the intervals keep the two levels fixed.
+    ``behind_all`` is the mean of all images of the stratum minus that of the worst level,
+    ``behind_best`` that of the best level minus it; the intervals keep the two levels fixed.
     """
 
     worst: str

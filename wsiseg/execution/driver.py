@@ -188,7 +188,7 @@ class Driver:
                     BlockTask(
                         str(self._run.root),
                         slide.name,
-                        ready.segment_key,
+                        ready.block_key,
                         column,
                         row,
                         self._epoch,

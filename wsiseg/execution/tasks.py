@@ -74,8 +74,8 @@ class Ready:
 
     Attributes
     ----------
-    segment_key
-        Key of its segmentation.
+    segment_key, block_key
+        Keys of its segmentation and of its blocks.
     blocks
         ``(name, column, row)`` of every block.
     records
@@ -89,6 +89,7 @@ class Ready:
     """
 
     segment_key: str
+    block_key: str
     blocks: tuple[tuple[str, int, int], ...]
     records: Mapping[str, BlockRecord]
     tissue_mm2: float
@@ -160,6 +161,7 @@ def _prepare(task: PrepareTask) -> Ready:
     key = prepared.plan.segment_key
     return Ready(
         segment_key=key,
+        block_key=prepared.plan.block_key,
         blocks=tuple((b.name, b.column, b.row) for b in prepared.plan.blocks()),
         records=committed_blocks(folder, prepared.plan.block_key),
         tissue_mm2=prepared.tissue.area_mm2(),

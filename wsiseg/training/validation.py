@@ -130,9 +130,7 @@ def _answer(
     return HeldOut(tile.key, np.ascontiguousarray(outputs), tile.labels, step)
 
 
-def _onto_tile(
-    labels: NDArray[np.int32], shape: tuple[int, ...], step: float
-) -> NDArray[np.int32]:
+def _onto_tile(labels: NDArray[np.int32], shape: tuple[int, ...], step: float) -> NDArray[np.int32]:
     rows = np.minimum(((np.arange(shape[0]) + 0.5) / step).astype(int), labels.shape[0] - 1)
     columns = np.minimum(((np.arange(shape[1]) + 0.5) / step).astype(int), labels.shape[1] - 1)
     return labels[np.ix_(rows, columns)]

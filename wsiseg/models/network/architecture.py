@@ -112,12 +112,12 @@ class StarNetwork(nn.Module):
             coarse = width
         self.head = _convolution(coarse, architecture.head, 3)
         self.out = nn.Conv2d(architecture.head, architecture.outputs, 1)
+        bias = torch.full((architecture.outputs,), -1.0)
+        bias[0] = -2.0
+        bias[1 : 1 + architecture.rays] = 0.6
         with torch.no_grad():
             self.out.weight.mul_(0.1)
-            self.out.bias.fill_(0.0)
-            self.out.bias[0] = -2.0
-            self.out.bias[1 : 1 + architecture.rays] = 0.6
-            self.out.bias[1 + architecture.rays :] = -1.0
+            self.out.bias = nn.Parameter(bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``[n, 3, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``."""
@@ -161,6 +161,13 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out the weights of convolutions as the fastest kernels want them."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def measure_reach(network: StarNetwork) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -35,6 +36,20 @@ def inference_threads() -> int:
     return int(stated) if stated.isdigit() and int(stated) > 0 else len(os.sched_getaffinity(0))
 
 
+def import_openvino() -> Any:
+    """The module ``openvino``.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as error:
+        raise MissingExtraError("running a network on the processor", "cpu") from error
+
+
 class OpenVinoRuntime:
     """The graph in the model's folder on this machine's processor.
 
@@ -43,11 +58,7 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, folder: ModelFolder) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingExtraError("running a network on the processor", "cpu") from error
-        self._core: Any = openvino.Core()
+        self._core: Any = import_openvino().Core()
         native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._precision = "bf16" if "BF16" in native else "f32"
         self._folder = folder
@@ -116,7 +127,12 @@ def load_torch(folder: ModelFolder, device: str) -> Callable[[NDArray[np.uint8]]
         import torch
         from safetensors.torch import load_file
 
-        from wsiseg.models.network.architecture import Architecture, PixelNetwork, StarNetwork
+        from wsiseg.models.network.architecture import (
+            Architecture,
+            PixelNetwork,
+            StarNetwork,
+            channels_last,
+        )
     except ImportError as error:
         raise MissingExtraError("running a network with torch", "train") from error
     shape = folder.described.network
@@ -128,7 +144,7 @@ def load_torch(folder: ModelFolder, device: str) -> Callable[[NDArray[np.uint8]]
         whole = PixelNetwork(network).eval().to(device)
     except RuntimeError as error:
         raise ModelError(f"cannot use {folder.root} with torch on {device}: {error}") from error
-    whole = whole.to(memory_format=torch.channels_last)
+    channels_last(whole)
     half = device != "cpu"
 
     def run(pixels: NDArray[np.uint8]) -> Outputs:
@@ -173,7 +189,8 @@ def run_in_pieces(
             rows = slice((y - y0) // grid, (min(y + step, height) - y0) // grid)
             columns = slice((x - x0) // grid, (min(x + step, width) - x0) // grid)
             whole[
-                :, y // grid : min(y + step, height) // grid, x // grid : min(x + step, width) // grid
+                :,
+                y // grid : min(y + step, height) // grid,
+                x // grid : min(x + step, width) // grid,
             ] = found[:, rows, columns]
     return whole
-

@@ -214,7 +214,7 @@ def _ones(value: np.uint64) -> int:
         (value >> np.uint64(2)) & np.uint64(0x3333333333333333)
     )
     value = (value + (value >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((value * np.uint64(0x0101010101010101)) >> np.uint64(56))
+    return int((value * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @njit(cache=True, nogil=True)
@@ -347,9 +347,7 @@ def _paint(
 
 
 @njit(cache=True, nogil=True)
-def _widen(
-    supports: NDArray[np.int32], which: int, others: NDArray[np.int32], other: int
-) -> None:
+def _widen(supports: NDArray[np.int32], which: int, others: NDArray[np.int32], other: int) -> None:
     supports[which, 0] = min(supports[which, 0], others[other, 0])
     supports[which, 1] = min(supports[which, 1], others[other, 1])
     supports[which, 2] = max(supports[which, 2], others[other, 2])
