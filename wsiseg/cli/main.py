@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsiseg import __version__
+from wsiseg.cli.evaluate_command import evaluate
 from wsiseg.errors import WsisegError
 
 if TYPE_CHECKING:
@@ -230,6 +231,9 @@ def export(
             out, settings, slides=slide, workers=workers, inline=inline, progress=progress
         )
     _finish(result)
+
+
+app.command()(evaluate)
 
 
 @app.command()
