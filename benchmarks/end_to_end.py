@@ -1,6 +1,6 @@
 """A slide from file to all default outputs, by stage, with peak memory beside the plan.
 
-    python benchmarks/end_to_end.py SLIDE [--workers N] [--model NAME] [--mpp X]
+python benchmarks/end_to_end.py SLIDE [--workers N] [--model NAME] [--mpp X]
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def show(result: RunResult) -> None:
     rows = [(f"prepare: {k}", v) for k, v in seconds["prepare"].items()]
     rows += [(f"blocks: {k} (all workers)", v) for k, v in seconds["blocks"].items()]
     rows += [("stitch and measure", seconds["stitch"])]
-    rows += [(f"export: {k}", v) for k, v in seconds["export"].items()]
+    rows += [(f"export: {k}", v["seconds"]) for k, v in report["exports"].items()]
     for label, value in rows:
         print(f"  {label:32s} {value:8.2f} s")
     wall = report["wall_seconds"]

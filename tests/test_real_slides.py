@@ -72,7 +72,7 @@ def test_expected_outcome(slides: Path, tmp_path: Path, expected: Expected) -> N
     assert outcome.nuclei is not None
     assert low < outcome.nuclei < high
     report = wsiseg.open_run(tmp_path).report(outcome.name)
-    assert report["exports"]["geojson"]["left_out"] == 0
+    assert report["exports"]["geojson"]["notes"]["left_out"] == 0
     assert (report["counts"]["damaged_places"] > 0) == ("bitrot" in expected.file)
 
 

@@ -324,3 +324,130 @@ def test_another_lattice_in_the_same_process_and_place(demo: Path, tmp_path: Pat
         tables.append(wsiseg.open_run(out).cells("demo.tiff"))
         assert wsiseg.open_run(out).report("demo.tiff")["lattice"]["core_px"] == core
     assert tables[0].equals(tables[1])
+
+
+def test_a_refusal_leaves_what_is_finished(demo: Path, tmp_path: Path) -> None:
+    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), tmp_path, inline=True)
+    report = slide_folder(tmp_path).report.read_bytes()
+    for settings in ({"tissue": "none"}, {"reader": "unknown"}, {"channel": "red"}):
+        refused = wsiseg.run(wsiseg.Job.of(demo, **settings), tmp_path, inline=True)
+        assert refused.failed
+        run = wsiseg.open_run(tmp_path)
+        assert run.complete == ("demo.tiff",)
+        assert run.manifest["slides"]["demo.tiff"]["state"] == "complete"
+        assert slide_folder(tmp_path).report.read_bytes() == report
+
+
+def test_another_slide_of_the_same_name_gets_its_own_folder(demo: Path, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), out, inline=True)
+    table = slide_folder(out).root / "cells.parquet"
+    before = table.stat().st_mtime_ns
+    other = tmp_path / "other" / demo.name
+    other.parent.mkdir()
+    shutil.copy(demo, other)
+    job = wsiseg.Job.of(other, exports=("table",))
+    assert not wsiseg.run(job, out, inline=True, new=True).failed
+    assert len(wsiseg.open_run(out).complete) == 2
+    both = wsiseg.Job.of(other, demo, exports=("table",))
+    assert all(o.seconds == 0 for o in wsiseg.run(both, out, inline=True).slides.values())
+    assert table.stat().st_mtime_ns == before
+
+
+def test_exports_of_slides_run_with_different_settings(demo: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from wsiseg.execution.api import export_run
+
+    second = tmp_path / "second.tiff"
+    shutil.copy(demo, second)
+    out = tmp_path / "out"
+    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), out, inline=True)
+    stated = wsiseg.Job.of(second, mpp=0.4, exports=("table", "labels"), ngff="0.4")
+    wsiseg.run(stated, out, inline=True)
+    second.unlink()
+    result = export_run(out, {"exports": ("geojson",)}, inline=True)
+    assert not result.failed, "no slide file is needed to export cells again"
+    run = wsiseg.open_run(out)
+    assert set(run.report("second.tiff")["exports"]) == {"table", "labels", "geojson"}
+    assert run.report("second.tiff")["resolution"]["mpp_stated"] == 0.4
+    assert any("stands in for" in w for w in run.report("second.tiff")["warnings"])
+    export_run(out, {"exports": ("geojson",), "split_um": 300.0}, inline=True)
+    assert run.file("demo.tiff", "geojson").is_dir()
+    assert not (out / "slides" / "demo.tiff" / "cells.geojson.gz").exists()
+    lost = export_run(out, {"exports": ("overview",)}, slides=["second.tiff"], inline=True)
+    assert lost.failed, "the overview shows pixels"
+    assert "second.tiff" in wsiseg.open_run(out).complete
+
+
+@pytest.mark.parametrize("harm", ["part", "index", "stitch", "plan", "tissue", "table", "labels"])
+def test_harmed_files_are_made_again(demo: Path, finished: Path, tmp_path: Path, harm: str) -> None:
+    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    folder = slide_folder(tmp_path)
+    blocks = committed(tmp_path)
+    harmed = {
+        "part": folder.cells / "part-00000.parquet",
+        "index": folder.cells / "index.json",
+        "stitch": folder.root / "stitch.json",
+        "plan": folder.plan,
+        "tissue": folder.tissue,
+        "table": folder.root / "cells.parquet",
+        "labels": folder.root / "labels.zarr" / "nuclei" / "zarr.json",
+    }[harm]
+    harmed.write_bytes(harmed.read_bytes()[: harmed.stat().st_size // 2])
+    if harm in ("part", "index", "stitch", "plan", "tissue"):
+        folder.report.unlink()
+    assert not wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True).failed
+    assert_equal_results(finished, tmp_path)
+    assert committed(tmp_path) == blocks
+
+
+def test_places_that_cannot_hold_a_run(demo: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.write_text("in the way")
+    for place in (taken, Path("/proc/wsiseg")):
+        with pytest.raises(StoreError, match="cannot write"):
+            wsiseg.run(wsiseg.Job.of(demo), place, inline=True)
+    out = tmp_path / "out"
+    (out / "slides").mkdir(parents=True)
+    (out / "slides" / "demo.tiff").write_text("in the way")
+    result = wsiseg.run(wsiseg.Job.of(demo), out, inline=True)
+    assert result.failed
+    assert "unexpected" not in result.failed[0].reason
+    (out / "manifest.json").write_text("{}")
+    with pytest.raises(StoreError, match="not a manifest"):
+        wsiseg.run(wsiseg.Job.of(demo), out, inline=True)
+
+
+def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    import json
+    import socket
+    import subprocess
+
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    run = RunFolder(tmp_path)
+    owner = {"host": socket.gethostname(), "pid": dead.pid, "epoch": "old"}
+    run.lock.write_text(json.dumps(owner))
+    with locked(run) as epoch:
+        assert json.loads(run.lock.read_text())["epoch"] == epoch != "old"
+    assert not run.lock.exists()
+    run.lock.write_text("not json")
+    with pytest.raises(RunLockedError, match="cannot be read"), locked(run):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["run.lock"]
+
+
+def test_mistakes_of_a_notebook_user(demo: Path, finished: Path, tmp_path: Path) -> None:
+    assert wsiseg.Job(slides=(demo,)).slides[0].path == demo
+    with pytest.raises(ConfigurationError, match=r"Job\.of"):
+        wsiseg.run(demo, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="takes no workers"):
+        wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True, workers=2)
+    run = wsiseg.open_run(finished)
+    with pytest.raises(ConfigurationError, match="area_um2"):
+        run.cells("demo.tiff", columns=["area"])
+    with pytest.raises(ConfigurationError, match=r"demo\.tiff"):
+        run.cells("other.tiff")

@@ -64,7 +64,3 @@ class ResultMismatchError(StoreError):
 
 class MemoryPlanError(WsisegError):
     """The job as planned needs more memory than there is."""
-
-
-class SlideFailedError(WsisegError):
-    """One or more slides of a run failed; the others are whole."""

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -95,8 +95,15 @@ def read_json(path: Path) -> object:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
     except orjson.JSONDecodeError as error:
-        raise StoreError(f"{path} is not valid JSON: {error}") from error
+        raise StoreError(f"{path} is not valid JSON ({error}); delete it and run again") from error
     return value
+
+
+def stored_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder; -1 where there is neither."""
+    if path.is_dir():
+        return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
+    return path.stat().st_size if path.exists() else -1
 
 
 def sweep(folder: Path) -> None:
@@ -135,10 +142,12 @@ def _flush(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Remove what may be there; what cannot be removed is swept by a later run."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _disk_of(path: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ConfigurationError
 
@@ -57,6 +57,10 @@ class SlideEntry(BaseModel):
     tissue: TissueSource | None = None
 
 
+def _as_entry(value: object) -> object:
+    return SlideEntry(path=Path(value)) if isinstance(value, str | Path) else value
+
+
 class Job(BaseModel):
     """Everything that decides the results of a run. Unknown keys are refused.
 
@@ -88,7 +92,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slides: tuple[SlideEntry, ...] = Field(min_length=1)
+    slides: tuple[Annotated[SlideEntry, BeforeValidator(_as_entry)], ...] = Field(min_length=1)
     model: str = DEFAULT_MODEL
     channel: str | None = None
     mpp: Annotated[float, Field(gt=0)] | None = None
@@ -168,6 +172,8 @@ def _read_list(path: Path) -> list[SlideEntry]:
         )
     entries = []
     for line, row in enumerate(rows, start=2):
+        if None in row:
+            raise ConfigurationError(f"{path}, line {line}: more values than the list has columns")
         values = {key: value.strip() for key, value in row.items() if value and value.strip()}
         if values.get("tissue", "auto") not in TISSUE_METHODS:
             values["tissue"] = str(path.parent / values["tissue"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,11 @@ def test_windows_it_cannot_take_are_refused(segmenter: NetworkSegmenter) -> None
         segmenter.predict(np.zeros((1, 64, 64, 1), np.uint8), {})
     with pytest.raises(ModelError, match="multiples of 16"):
         segmenter.predict(np.zeros((1, 64, 72, 3), np.uint8), {})
+
+
+def test_without_openvino_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ModelError, match="pip install openvino"):
+        NetworkSegmenter(WEIGHTS)

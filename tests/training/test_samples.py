@@ -22,6 +22,7 @@ from wsiseg.training.sampling import (
     foreground_target,
     star_targets,
 )
+from wsiseg.training.sources import load_part
 from wsiseg.training.tiles import load_tiles
 
 MINIMAL = """
@@ -96,8 +97,8 @@ def test_tiles_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     data = Data(root=tmp_path, split="free", sets=(DataSet(name="A", mpp=0.5, licence="CC0-1.0"),))
     with pytest.raises(ConfigurationError, match="A/none"):
         load_tiles(data, "train")
-    with pytest.raises(ConfigurationError, match="no tile of the sets"):
-        load_tiles(data, "val")
+    with pytest.raises(ConfigurationError, match="no tile and no annotated area"):
+        load_part(data, "val")
     with pytest.raises(ConfigurationError, match="other/train"):
         load_tiles(data.model_copy(update={"split": "other"}), "train")
 

@@ -211,9 +211,17 @@ def demo(
 @app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
-    export: ExportNames = None,
-    ngff: Ngff = "0.5",
-    split: Split = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option("--export", help="Output to write (repeatable). Default: those of the run."),
+    ] = None,
+    ngff: Annotated[
+        str | None, typer.Option(help="OME-Zarr version: 0.5 or 0.4. Default: that of the run.")
+    ] = None,
+    split: Annotated[
+        float | None,
+        typer.Option(help="Side in µm of the regions to split the GeoJSON into; 0: one file."),
+    ] = None,
     slide: Annotated[
         list[str] | None, typer.Option(help="Name of a slide in OUT (repeatable; default: all).")
     ] = None,
@@ -223,9 +231,13 @@ def export(
     """Write or rewrite outputs of a finished segmentation, without segmenting again."""
     from wsiseg.execution.api import export_run
 
-    settings: dict[str, Any] = {"ngff": ngff, "split_um": split}
+    settings: dict[str, Any] = {}
     if export:
         settings["exports"] = tuple(export)
+    if ngff is not None:
+        settings["ngff"] = ngff
+    if split is not None:
+        settings["split_um"] = split or None
     with _interruptible(), _progress() as progress:
         result = export_run(
             out, settings, slides=slide, workers=workers, inline=inline, progress=progress

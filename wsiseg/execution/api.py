@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsiseg import __version__
 from wsiseg.errors import ConfigurationError
-from wsiseg.execution.driver import Driver, SlideOutcome
+from wsiseg.execution.driver import Driver, Order, SlideOutcome
 from wsiseg.execution.executor import Executor, InlineExecutor
 from wsiseg.execution.memory import MemoryWatch, choose_workers, plan_memory
 from wsiseg.execution.progress import Progress, Quiet
@@ -89,38 +89,19 @@ def run(
         If the run as a whole cannot go on: wrong settings, the directory is in use, the disk
         is full, the memory too small.
     """
-    begin = time.perf_counter()
+    if not isinstance(job, Job):
+        raise ConfigurationError("run takes a job: wsiseg.run(wsiseg.Job.of('slide.svs'), 'out')")
     folder = RunFolder(Path(out).resolve())
-    names = slide_names(job)
-    spec = load_segmenter(job.model).spec
-    core = job.core or spec.core
-    count = 0 if inline else choose_workers(spec, core + 2 * spec.halo, workers)
-    planned = plan_memory(spec, core + 2 * spec.halo, count)
-    watcher = progress or Quiet()
-    with locked(folder) as epoch, MemoryWatch() as memory:
-        sweep(folder.root)
-        manifest = _manifest(folder, job, names)
-        write_manifest(folder, manifest)
-
-        def note(outcome: SlideOutcome) -> None:
-            manifest["slides"][outcome.name].update(_state(outcome))
-            write_manifest(folder, manifest)
-
-        driver = Driver(folder, job, names, epoch, new=new, progress=watcher)
-        executor = _executor(count)
-        try:
-            outcomes = driver.lead(executor, note)
-        finally:
-            executor.close()
-        seconds = time.perf_counter() - begin
-        manifest["last_run"] = {
-            "seconds": seconds,
-            "workers": count,
-            "memory_peak_bytes": memory.peak_bytes,
-            "memory_planned_bytes": planned.total,
-        }
-        write_manifest(folder, manifest)
-    return RunResult(folder.root, outcomes, seconds, memory.peak_bytes, planned.total)
+    return _lead(
+        folder,
+        lambda known: {
+            name: Order(job.settled(entry), job, new=new)
+            for name, entry in slide_names(job, known).items()
+        },
+        workers=workers,
+        inline=inline,
+        progress=progress,
+    )
 
 
 def export_run(
@@ -139,7 +120,7 @@ def export_run(
     out
         The run directory.
     settings
-        ``exports``, ``ngff``, ``split_um`` in place of those of the run.
+        Any of ``exports``, ``ngff``, ``split_um``, in place of those the slide was run with.
     slides
         Names of slides in the run directory; ``None``: all that are whole.
     workers, inline, progress
@@ -151,8 +132,8 @@ def export_run(
         If the directory holds no finished slide of that name, or a setting is wrong.
     """
     folder = RunFolder(Path(out).resolve())
-    manifest = read_manifest(folder)
-    whole = [n for n, slide in manifest["slides"].items() if slide["state"] == "complete"]
+    slides_there = read_manifest(folder)["slides"]
+    whole = [name for name in slides_there if folder.slide(name).report.exists()]
     chosen = list(slides) if slides else whole
     missing = [name for name in chosen if name not in whole]
     if missing or not chosen:
@@ -160,24 +141,22 @@ def export_run(
             f"{folder.root} has no finished slide {', '.join(missing) or 'at all'}"
             + (f"; it has {', '.join(whole)}" if whole else "")
         )
-    entries = [
-        {k: v for k, v in manifest["slides"][name].items() if k in SlideEntry.model_fields}
-        for name in chosen
-    ]
-    job = Job.checked({**manifest["job"], **settings, "slides": entries})
-    for name in chosen:
-        folder.slide(name).report.unlink(missing_ok=True)
-    return run(job, out, workers=workers, inline=inline, progress=progress)
+    orders = {name: _order_again(slides_there[name], settings) for name in chosen}
+    return _lead(folder, lambda _: orders, workers=workers, inline=inline, progress=progress)
 
 
-def slide_names(job: Job) -> dict[str, SlideEntry]:
-    """A folder name for every slide: its file name, with a digest of its path where two agree.
+def slide_names(job: Job, known: Mapping[str, Path] | None = None) -> dict[str, SlideEntry]:
+    """A folder name for every slide of a job.
+
+    The name it has in the run directory already, by its path; else its file name, with a digest
+    of its path where another slide has, or is to have, the same.
 
     Raises
     ------
     ConfigurationError
         If a slide is named twice.
     """
+    named = {path: name for name, path in (known or {}).items()}
     plain = [re.sub(r"[^\w.-]+", "_", entry.path.name) for entry in job.slides]
     names: dict[str, SlideEntry] = {}
     seen: set[Path] = set()
@@ -187,9 +166,71 @@ def slide_names(job: Job) -> dict[str, SlideEntry]:
             raise ConfigurationError(f"{entry.path} is named twice")
         seen.add(path)
         digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
-        unique = name if plain.count(name) == 1 else f"{name}-{digest}"
-        names[unique] = entry
+        free = plain.count(name) == 1 and name not in named.values()
+        names[named.get(path, name if free else f"{name}-{digest}")] = entry
     return names
+
+
+def _lead(
+    folder: RunFolder,
+    choose: Callable[[Mapping[str, Path]], Mapping[str, Order]],
+    *,
+    workers: int | None,
+    inline: bool,
+    progress: Progress | None,
+) -> RunResult:
+    """Hold the run directory and lead the slides that are chosen, given those it knows."""
+    if inline and workers is not None:
+        raise ConfigurationError("inline does everything in one process: it takes no workers")
+    begin = time.perf_counter()
+    with locked(folder) as epoch, MemoryWatch() as memory:
+        sweep(folder.root)
+        manifest = _open_manifest(folder)
+        orders = choose({n: Path(s["path"]) for n, s in manifest["slides"].items()})
+        count, planned = _plan_processes(orders, workers, inline=inline)
+        for name, order in orders.items():
+            manifest["slides"].setdefault(name, _entry(order, "pending"))
+        write_manifest(folder, manifest)
+
+        def note(outcome: SlideOutcome) -> None:
+            order = orders[outcome.name]
+            if outcome.state == "complete" and not order.again:
+                manifest["slides"][outcome.name] = _entry(order, "complete", nuclei=outcome.nuclei)
+            elif not folder.slide(outcome.name).report.exists():
+                failed = _entry(order, "failed", reason=outcome.reason)
+                manifest["slides"][outcome.name] = failed
+            write_manifest(folder, manifest)
+
+        driver = Driver(folder, orders, epoch, progress or Quiet())
+        executor = _executor(count)
+        try:
+            outcomes = driver.lead(executor, note)
+        finally:
+            executor.close()
+        seconds = time.perf_counter() - begin
+        manifest["last_run"] = {
+            "seconds": seconds,
+            "workers": count,
+            "memory_peak_bytes": memory.peak_bytes,
+            "memory_planned_bytes": planned,
+        }
+        write_manifest(folder, manifest)
+    return RunResult(folder.root, outcomes, seconds, memory.peak_bytes, planned)
+
+
+def _plan_processes(
+    orders: Mapping[str, Order], workers: int | None, *, inline: bool
+) -> tuple[int, int]:
+    """Number of worker processes (0: none but this one) and planned peak memory in bytes."""
+    choices = {(o.job.model, o.job.core) for o in orders.values()}
+    counts, plans = [], []
+    for model, core in choices:
+        spec = load_segmenter(model).spec
+        window = (core or spec.core) + 2 * spec.halo
+        counts.append(0 if inline else choose_workers(spec, window, workers))
+        plans.append((spec, window))
+    count = min(counts)
+    return count, max(plan_memory(spec, window, count).total for spec, window in plans)
 
 
 def _executor(workers: int) -> Executor:
@@ -200,21 +241,31 @@ def _executor(workers: int) -> Executor:
     return DaskExecutor(workers)
 
 
-def _manifest(folder: RunFolder, job: Job, names: Mapping[str, SlideEntry]) -> dict[str, Any]:
+def _open_manifest(folder: RunFolder) -> dict[str, Any]:
     slides: dict[str, Any] = read_manifest(folder)["slides"] if folder.manifest.exists() else {}
-    for name, entry in names.items():
-        slides[name] = {**entry.model_dump(mode="json", exclude_none=True), "state": "pending"}
-        slides[name]["path"] = str(entry.path.resolve())
+    return {"format": FORMAT, "wsiseg": __version__, "versions": versions(), "slides": slides}
+
+
+def _entry(order: Order, state: str, **more: object) -> dict[str, Any]:
+    """What the manifest says of a slide."""
     return {
-        "format": FORMAT,
-        "wsiseg": __version__,
-        "versions": versions(),
-        "job": job.model_dump(mode="json", exclude={"slides"}),
-        "slides": slides,
+        "path": str(order.entry.path.resolve()),
+        "state": state,
+        **more,
+        "entry": order.entry.model_dump(mode="json", exclude={"path"}),
+        "job": order.job.model_dump(mode="json", exclude={"slides"}),
     }
 
 
-def _state(outcome: SlideOutcome) -> dict[str, Any]:
-    if outcome.state == "failed":
-        return {"state": "failed", "reason": outcome.reason}
-    return {"state": "complete", "nuclei": outcome.nuclei}
+def _order_again(slide: Mapping[str, Any], settings: Mapping[str, Any]) -> Order:
+    """The order a finished slide came from, with other settings of the exports."""
+    try:
+        entry = {"path": slide["path"]}
+        # Regions may be gone since; what they gave lies in the slide's folder.
+        kept = {**slide["job"], "tissue": "auto"}
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(
+            "the manifest is of another version of wsiseg; run the slides again"
+        ) from error
+    job = Job.checked({**kept, **settings, "slides": [entry]})
+    return Order(job.slides[0], job, again=True)

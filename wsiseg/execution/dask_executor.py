@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dask
@@ -102,14 +103,15 @@ class DaskExecutor:
         self._cluster.close(timeout=5)
 
 
-class _shielded_from_interrupts:  # noqa: N801 reads as a statement
-    """Processes started inside ignore Ctrl-C: the driver alone hears it and ends them."""
+@contextmanager
+def _shielded_from_interrupts() -> Iterator[None]:
+    """Threads and processes started inside never hear Ctrl-C: the driver alone does.
 
-    def __enter__(self) -> None:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._handler)
+    The signal is blocked, not ignored: one that comes meanwhile is heard afterwards, and what
+    the cluster's threads start later inherits the shield.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -104,7 +104,10 @@ def _measure(session: Session) -> tuple[float, float]:
     if not places:
         return 0.0, 0.0
     grid, rules = session.plan.grid, session.rules(Clock())
-    chosen = [places[len(places) * part // (2 * MEASURED_TILES)] for part in range(1, 2 * MEASURED_TILES, 2)]
+    chosen = [
+        places[len(places) * part // (2 * MEASURED_TILES)]
+        for part in range(1, 2 * MEASURED_TILES, 2)
+    ]
     first = grid.tile(*chosen[0])
     # Whatever is compiled or loaded on first use is not part of a tile's cost.
     segment_tile(first, session.segment(session.read(first.window), Clock()), rules)

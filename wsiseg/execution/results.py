@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsiseg.errors import StoreError
+from wsiseg.errors import ConfigurationError, StoreError
 from wsiseg.files import read_json
 from wsiseg.job import Export
-from wsiseg.pipeline.exports import FILES
+from wsiseg.pipeline.exports import FILES, SPLIT_FOLDER
+from wsiseg.pipeline.plan import read_plan
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder, read_manifest
 from wsiseg.store.tissue import read_tissue
@@ -47,8 +48,7 @@ class Run:
     @property
     def complete(self) -> tuple[str, ...]:
         """Names of the slides that are whole."""
-        states = self._manifest["slides"].items()
-        return tuple(name for name, slide in states if slide["state"] == "complete")
+        return tuple(name for name in self.slides if self._folder.slide(name).report.exists())
 
     def report(self, slide: str) -> dict[str, Any]:
         """Counts, areas, times, seams, versions and warnings of a slide."""
@@ -56,21 +56,41 @@ class Run:
         return dict(value)
 
     def file(self, slide: str, export: Export) -> Path:
-        """Path of an export.
+        """Path of an export; the folder of the split GeoJSON where that is what there is.
 
         Raises
         ------
+        ConfigurationError
+            If there is no such slide or export.
         StoreError
             If it was not written.
         """
-        path = self._slide(slide).root / FILES[export]
-        if not path.exists():
-            raise StoreError(f"{path} was not written; make it with: wsiseg export {self.path}")
-        return path
+        if export not in FILES:
+            raise ConfigurationError(f"there is no export {export!r}; there are {', '.join(FILES)}")
+        folder = self._slide(slide).root
+        names = (FILES[export], SPLIT_FOLDER) if export == "geojson" else (FILES[export],)
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+        raise StoreError(
+            f"{folder / names[0]} was not written; make it with: wsiseg export {self.path} "
+            f"--export {export}"
+        )
 
     def cells(self, slide: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table of a slide's cells, or some of its columns, as Arrow."""
-        return pq.read_table(self.file(slide, "table"), columns=columns and list(columns))
+        """The table of a slide's cells, or some of its columns, as Arrow.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no such slide or column.
+        """
+        file = self.file(slide, "table")
+        unknown = sorted(set(columns or ()) - set(pq.read_schema(file).names))
+        if unknown:
+            names = ", ".join(pq.read_schema(file).names)
+            raise ConfigurationError(f"{slide} has no column {', '.join(unknown)}; it has {names}")
+        return pq.read_table(file, columns=columns and list(columns))
 
     def source(self, slide: str) -> StoredCells:
         """The stitched cells part by part, polygons included, for slides that do not fit."""
@@ -78,11 +98,12 @@ class Run:
 
     def tissue(self, slide: str) -> TissueMask:
         """The tissue mask with reason codes."""
-        return read_tissue(self._slide(slide).tissue)
+        folder = self._slide(slide)
+        return read_tissue(folder.tissue, read_plan(folder.plan).segment_key)
 
     def _slide(self, name: str) -> SlideFolder:
         if name not in self._manifest["slides"]:
-            raise StoreError(
+            raise ConfigurationError(
                 f"{self.path} has no slide {name!r}; it has {', '.join(self.slides) or 'none'}"
             )
         return self._folder.slide(name)

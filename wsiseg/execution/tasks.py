@@ -1,7 +1,8 @@
 """The tasks of a run: small values that any process can perform.
 
 Pixels and cells never travel with them: a task names a place in the run directory, does its
-work there and returns a summary.
+work there and returns a summary. Each carries the epoch of the driver that asked for it, and
+does nothing once another driver has taken the run directory over.
 """
 
 from __future__ import annotations
@@ -18,21 +19,15 @@ from wsiseg.files import read_json, write_json
 from wsiseg.job import Export, Job, SlideEntry
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.block import BlockTask, run_block
-from wsiseg.pipeline.exports import (
-    FILES,
-    SPLIT_FOLDER,
-    Exported,
-    ExportSettings,
-    write_export,
-)
+from wsiseg.pipeline.exports import MEASURES, Exported, ExportSettings, write_export
 from wsiseg.pipeline.plan import key_of, read_plan
-from wsiseg.pipeline.prepare import prepare_in
+from wsiseg.pipeline.prepare import Prepared, prepare_in
 from wsiseg.pipeline.stitching import Stitched, stitch_slide
 from wsiseg.store.blocks import BlockRecord, committed_blocks
+from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder
-
-MEASURES = 1
-"""Raised whenever a change of wsiseg changes what stitching measures."""
+from wsiseg.store.lock import lock_epoch
+from wsiseg.store.tissue import read_tissue
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +36,19 @@ class PrepareTask:
 
     run: str
     slide: str
+    epoch: str
     entry: SlideEntry
     job: Job
     new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakeUpTask:
+    """Take up the plan of a segmented slide, whether its file is still there or not."""
+
+    run: str
+    slide: str
+    epoch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class StitchTask:
 
     run: str
     slide: str
-    segment_key: str
+    epoch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,12 @@ class ExportTask:
 
     run: str
     slide: str
+    epoch: str
     name: Export
     how: ExportSettings
 
 
-Task = PrepareTask | BlockTask | StitchTask | ExportTask
+Task = PrepareTask | TakeUpTask | BlockTask | StitchTask | ExportTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,10 @@ class Ready:
         Area of its tissue.
     seconds
         Time each step took.
-    whole
-        Whether everything that was asked for lies there already.
+    exported
+        What the report of an earlier run says was exported of this segmentation.
+    nuclei
+        Number of cells by that report; ``None`` without one.
     """
 
     segment_key: str
@@ -94,7 +102,8 @@ class Ready:
     records: Mapping[str, BlockRecord]
     tissue_mm2: float
     seconds: Mapping[str, float]
-    whole: bool
+    exported: tuple[Exported, ...]
+    nuclei: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,80 +130,73 @@ Result = Ready | BlockRecord | Stitched | Exported | Failure
 
 def perform(task: Task) -> Result:
     """Do a task; errors come back as a :class:`Failure`."""
+    run = RunFolder(Path(task.run))
+    folder = run.slide(task.slide)
     try:
+        if lock_epoch(run) != task.epoch:
+            raise StoreError(f"{run.root} is no longer held by the run that asked for this")
         match task:
             case PrepareTask():
-                return _prepare(task)
+                return _ready(folder, prepare_in(folder, task.entry, task.job, new=task.new))
+            case TakeUpTask():
+                plan = read_plan(folder.plan)
+                tissue = read_tissue(folder.tissue, plan.segment_key)
+                return _ready(folder, Prepared(plan, tissue, {}))
             case BlockTask():
-                return run_block(RunFolder(Path(task.run)), task)
+                return run_block(run, task)
             case StitchTask():
-                return _stitch(task)
+                return _stitch(folder)
             case ExportTask():
-                folder = RunFolder(Path(task.run)).slide(task.slide)
                 return write_export(folder, read_plan(folder.plan), task.name, task.how)
     except WsisegError as error:
         return Failure(str(error), fatal=isinstance(error, DiskFullError))
     except MemoryError:
         return Failure("out of memory: use fewer workers (--workers)")
     except Exception as error:  # noqa: BLE001 a bug in one slide must not stop the others
-        lines = str(error).splitlines() or [""]
-        reason = f"unexpected {type(error).__name__}: {lines[0]} (traceback in failure.json)"
-        return Failure(reason, detail=traceback.format_exc())
+        return unforeseen(error)
 
 
-def export_key(segment_key: str, job: Job) -> str:
-    """Hash of what the exports depend on."""
-    return key_of(
-        {
-            "segment": segment_key,
-            "measures": MEASURES,
-            "exports": list(job.exports),
-            "ngff": job.ngff,
-            "split_um": job.split_um,
-        }
-    )
+def unforeseen(error: Exception) -> Failure:
+    """A failure that nobody foresaw; the first line for the user, the rest for us."""
+    lines = str(error).splitlines() or [""]
+    reason = f"unexpected {type(error).__name__}: {lines[0]} (traceback in failure.json)"
+    return Failure(reason, detail="".join(traceback.format_exception(error)))
 
 
-def _prepare(task: PrepareTask) -> Ready:
-    folder = RunFolder(Path(task.run)).slide(task.slide)
-    prepared = prepare_in(folder, task.entry, task.job, new=task.new)
-    key = prepared.plan.segment_key
+def _ready(folder: SlideFolder, prepared: Prepared) -> Ready:
+    plan = prepared.plan
+    exported, nuclei = _reported(folder, plan.segment_key)
     return Ready(
-        segment_key=key,
-        block_key=prepared.plan.block_key,
-        blocks=tuple((b.name, b.column, b.row) for b in prepared.plan.blocks()),
-        records=committed_blocks(folder, prepared.plan.block_key),
+        segment_key=plan.segment_key,
+        block_key=plan.block_key,
+        blocks=tuple((b.name, b.column, b.row) for b in plan.blocks()),
+        records=committed_blocks(folder, plan.block_key),
         tissue_mm2=prepared.tissue.area_mm2(),
         seconds=prepared.seconds,
-        whole=_whole(folder, key, task.job),
+        exported=exported,
+        nuclei=nuclei,
     )
 
 
-def _whole(folder: SlideFolder, segment_key: str, job: Job) -> bool:
-    """Whether a report says that all is done, and the files are there."""
+def _reported(folder: SlideFolder, segment_key: str) -> tuple[tuple[Exported, ...], int | None]:
+    """What a report of the same segmentation says of exports and cells; nothing if unreadable."""
     try:
         report: Any = read_json(folder.report)
-    except StoreError:
-        return False
-    files = [
-        SPLIT_FOLDER if name == "geojson" and job.split_um else FILES[name] for name in job.exports
-    ]
-    return bool(
-        isinstance(report, dict)
-        and report.get("export_key") == export_key(segment_key, job)
-        and all((folder.root / file).exists() for file in files)
-    )
+        if report["segment_key"] != segment_key:
+            return (), None
+        exported = tuple(Exported(name=n, **item) for n, item in report["exports"].items())
+        return exported, int(report["counts"]["nuclei"])
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError):
+        return (), None
 
 
-def _stitch(task: StitchTask) -> Stitched:
-    folder = RunFolder(Path(task.run)).slide(task.slide)
-    note = folder.root / "stitch.json"
-    key = key_of({"segment": task.segment_key, "measures": MEASURES})
-    if note.exists() and folder.cells.is_dir():
-        known: Any = read_json(note)
-        if known.get("key") == key:
-            return Stitched(**known["stitched"])
+def _stitch(folder: SlideFolder) -> Stitched:
     plan = read_plan(folder.plan)
+    key = key_of({"segment": plan.segment_key, "measures": MEASURES})
+    note = folder.root / "stitch.json"
+    known = _known_stitch(folder, note, key)
+    if known is not None:
+        return known
     info = plan.info(load_segmenter(plan.model).spec, __version__)
     records = committed_blocks(folder, plan.block_key)
     missing = sorted({block.name for block in plan.blocks()} - set(records))
@@ -203,3 +205,17 @@ def _stitch(task: StitchTask) -> Stitched:
     stitched = stitch_slide(folder, plan, records, info)
     write_json(note, {"key": key, "stitched": asdict(stitched)})
     return stitched
+
+
+def _known_stitch(folder: SlideFolder, note: Path, key: str) -> Stitched | None:
+    """What an earlier stitching left, if it is of this key and every part can be read."""
+    try:
+        known: Any = read_json(note)
+        if known["key"] != key:
+            return None
+        source = StoredCells(folder.cells)
+        for part in range(len(source.extents)):
+            source.read(part)
+        return Stitched(**known["stitched"])
+    except (StoreError, KeyError, TypeError, AttributeError):
+        return None

@@ -25,6 +25,9 @@ _CASING_PX = 4.0
 _CASING_STRENGTH = 0.5
 _RIM_PX = 2
 _BADGE_PX = (28, 32)
+_TYPICAL_GREY = 0.75
+_STEEPNESS = 6
+_MOST_CURVED = 0.5
 # The viridis colour map of S. van der Walt and N. Smith (CC0) at equal steps.
 _VIRIDIS = np.array(
     [
@@ -47,16 +50,28 @@ _VIRIDIS = np.array(
 def as_rgb(pictures: Sequence[Pixels]) -> list[NDArray[np.uint8]]:
     """The pictures as uint8 ``[y, x, 3]``: colour as it is, one channel in stretched grey.
 
-    The stretch is common to all, from the 1st to the 99.8th percentile, so that a dim place
-    stays dim beside a bright one.
+    The stretch is common to all, so that a dim place stays dim beside a bright one. It ends high
+    among the bright pixels, however few they are, so that nuclei keep their inner structure.
+    Where most of these are near its end, as on overexposed slides, a curve spreads the upper
+    greys, and with them the darker lines between nuclei that touch.
     """
     if pictures[0].shape[2] == 3 and pictures[0].dtype == np.uint8:
         return [np.asarray(picture, np.uint8) for picture in pictures]
     values = np.concatenate([picture.reshape(-1, picture.shape[2]) for picture in pictures])
-    low, high = np.percentile(values, (1.0, 99.8))
-    stretched = [(picture - low) / max(high - low, 1.0) * 255 for picture in pictures]
-    wide = [part if part.shape[2] == 3 else part[..., :1].repeat(3, axis=2) for part in stretched]
-    return [np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in wide]
+    low, top = np.percentile(values, (1.0, 99.8))
+    bright = values[values > (low + top) / 2]
+    high = float(np.percentile(bright, 99.5)) if bright.size else low
+    span = max(high - low, 1.0)
+    typical = min((float(np.median(bright)) - low) / span, 1.0) if bright.size else 0.0
+    excess = max(typical - _TYPICAL_GREY, 0.0) / max(typical - typical**_STEEPNESS, 1e-6)
+    share = min(excess, _MOST_CURVED)
+    shown = []
+    for picture in pictures:
+        grey = np.clip((picture - low) / span, 0.0, 1.0)
+        grey = (1 - share) * grey + share * grey**_STEEPNESS
+        wide = grey if grey.shape[2] == 3 else grey[..., :1].repeat(3, axis=2)
+        shown.append(np.rint(wide * 255).astype(np.uint8))
+    return shown
 
 
 def colored(density: NDArray[np.float64], top: float) -> Image.Image:

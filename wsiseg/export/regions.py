@@ -21,6 +21,10 @@ from wsiseg.export.validity import from_lattice, on_lattice, polygon_parts
 from wsiseg.files import writing
 
 _MAX_BYTES = 512 << 20
+# Vertices become int32 hundredths of a pixel further on, after a shift to the slide's corner.
+_FARTHEST_PX = 20_000_000
+_AREAL = ("Polygon", "MultiPolygon")
+_WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 _NAMESPACE = uuid.UUID("6f0d8f0c-3a53-5d0c-9f0e-5a1c4c3c9a57")
 
 
@@ -37,8 +41,9 @@ class Region:
     object_type
         QuPath's word: ``annotation``, ``detection`` ...
     geometry
-        A valid shapely Polygon or MultiPolygon in level-0 pixels of QuPath's frame: add
-        ``CellsInfo.origin_px`` to be in the slide's.
+        A shapely geometry in level-0 pixels of QuPath's frame: add ``CellsInfo.origin_px`` to
+        be in the slide's. A valid Polygon or MultiPolygon with an area, or points or lines,
+        which have none.
     """
 
     name: str | None
@@ -112,16 +117,18 @@ def write_tissue_geojson(
 
 
 def read_regions(path: Path) -> list[Region]:
-    """The polygons of a GeoJSON file as QuPath writes it: ``.geojson``, ``.json``, or ``.gz``.
+    """The objects of a GeoJSON file as QuPath writes it: ``.geojson``, ``.json``, or ``.gz``.
 
     A FeatureCollection, a list of features, one feature or one bare geometry. An outline that
-    crosses itself is replaced by its valid form.
+    crosses itself, as those drawn by hand do, is replaced by all that it encloses. Points and
+    lines are read too, so that they do not make a file unusable.
 
     Raises
     ------
     ConfigurationError
         If the file cannot be read, holds more than 512 MB of text, is not GeoJSON, or one of its
-        features is no polygon; the message names the file and the feature.
+        features is neither area, point nor line, encloses no area, or has coordinates that are
+        not finite or beyond 20 million pixels; the message names the file and the feature.
     """
     try:
         document = orjson.loads(_bounded_text(path))
@@ -191,21 +198,28 @@ def _class_name(classification: object, where: str) -> str | None:
 
 def _geometry(value: object, where: str) -> Any:
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in ("Polygon", "MultiPolygon"):
+    if kind not in (*_AREAL, *_WITHOUT_AREA):
         raise ConfigurationError(
-            f"{where} is {'a ' + str(kind) if kind else 'without a geometry'}; only Polygon and "
-            "MultiPolygon make a region, so remove it or leave it out of the export"
+            f"{where} is {'a ' + str(kind) if kind else 'without a geometry'}; only polygons, "
+            "points and lines are read, so remove it or leave it out of the export"
         )
     try:
         geometry = shapely.force_2d(shape(value))
-        finite = bool(np.isfinite(shapely.get_coordinates(geometry)).all())
+        points = shapely.get_coordinates(geometry)
     except (shapely.errors.ShapelyError, ValueError, TypeError, LookupError) as error:
         raise ConfigurationError(f"{where}: its coordinates make no {kind}: {error}") from error
-    if not finite:
+    if not np.isfinite(points).all():
         raise ConfigurationError(f"{where}: its coordinates are not all finite")
-    polygons = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
-    areal = polygons[shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON]
-    union = shapely.union_all(areal)
-    if union.is_empty:
+    if (np.abs(points) > _FARTHEST_PX).any():
+        raise ConfigurationError(
+            f"{where}: its coordinates reach {np.abs(points).max():.3g}, but no slide has more "
+            f"than {_FARTHEST_PX:,} pixels a side; coordinates are pixels of full resolution"
+        )
+    if kind in _WITHOUT_AREA:
+        return geometry
+    if not geometry.is_valid:
+        # By structure a part drawn over twice stays inside, by line work it would be a hole.
+        geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    if geometry.area == 0:
         raise ConfigurationError(f"{where} encloses no area")
-    return union
+    return geometry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from wsiseg.errors import ModelError
@@ -10,6 +11,8 @@ from wsiseg.models.segmenter import Segmenter
 MODELS: tuple[str, ...] = ("nuclei-he", "classical-he", "classical-fluo")
 """Names that :func:`load_segmenter` takes."""
 
+_BUNDLED = ("nuclei-he",)
+
 
 def load_segmenter(name: str) -> Segmenter:
     """The segmenter of that name, or of a folder that ``wsiseg train`` wrote, ready to use.
@@ -17,16 +20,16 @@ def load_segmenter(name: str) -> Segmenter:
     Raises
     ------
     ModelError
-        If there is none of that name; the message lists those there are.
-    MissingExtraError
-        If what runs a network is not installed.
+        If there is none of that name (the message lists those there are), or what runs it is
+        not installed.
     """
     # Imported on demand: reading the list of models must not compile or load any.
-    trained = _folder(name)
-    if trained is not None:
+    if name in _BUNDLED:
+        return _bundled(name)
+    if (Path(name) / "model.json").is_file():
         from wsiseg.models.network.segmenter import NetworkSegmenter
 
-        return NetworkSegmenter(trained)
+        return NetworkSegmenter(Path(name).resolve())
     if name == "classical-he":
         from wsiseg.models.classical.brightfield import BrightfieldSegmenter
 
@@ -41,9 +44,9 @@ def load_segmenter(name: str) -> Segmenter:
     )
 
 
-def _folder(name: str) -> Path | None:
-    """Where the files of a trained network lie; ``None`` for a model without weights."""
-    if name == "nuclei-he":
-        return Path(__file__).parent / "weights" / name
-    path = Path(name)
-    return path.resolve() if (path / "model.json").is_file() else None
+# The graph is compiled once a process, whichever slide it is for.
+@lru_cache(maxsize=len(_BUNDLED))
+def _bundled(name: str) -> Segmenter:
+    from wsiseg.models.network.segmenter import NetworkSegmenter
+
+    return NetworkSegmenter(Path(__file__).parent / "weights" / name)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
-from wsiseg.geometry import Box
 from wsiseg.pipeline.feed import prefetched
 from wsiseg.pipeline.ledger import Ledger
 from wsiseg.pipeline.session import Clock, Session, open_session
@@ -80,7 +79,7 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         extent=_extent(found),
         ledger=ledger.to_dict(),
         seconds=clock.seconds,
-        damage=_damage(session, block),
+        damage=_damage(session),
     )
     return found, record
 
@@ -92,19 +91,6 @@ def _extent(found: Candidates) -> tuple[int, int, int, int]:
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def _damage(session: Session, block: Block) -> tuple[tuple[int, int, int, int, str], ...]:
-    """Undecodable places that the block's windows met."""
-    plan = session.plan
-    cover = plan.grid.frame.box_in(_cover(block), plan.level0)
-    return tuple(
-        (d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason)
-        for d in session.slide.damage
-        if d.box.intersects(cover)
-    )
-
-
-def _cover(block: Block) -> Box:
-    cover = block.tiles[0].window
-    for tile in block.tiles[1:]:
-        cover = cover.union(tile.window)
-    return cover
+def _damage(session: Session) -> tuple[tuple[int, int, int, int, str], ...]:
+    """Undecodable places that this process has met on the slide so far, re-reads included."""
+    return tuple((d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason) for d in session.slide.damage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,8 +14,9 @@ from wsiseg.export.labels import TissueLabels, write_labels
 from wsiseg.export.overview import OverviewInput, write_overview
 from wsiseg.export.regions import write_tissue_geojson
 from wsiseg.export.tables import write_cells_parquet
+from wsiseg.files import stored_bytes
 from wsiseg.job import Export
-from wsiseg.pipeline.plan import SlidePlan
+from wsiseg.pipeline.plan import SlidePlan, key_of
 from wsiseg.slides.slide import open_slide
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import SlideFolder
@@ -33,6 +35,9 @@ FILES: Mapping[Export, str] = {
 SPLIT_FOLDER = "cells-geojson"
 """Name of the folder that the split GeoJSON lies in."""
 
+MEASURES = 1
+"""Raised whenever a change of wsiseg changes what stitching measures or an export holds."""
+
 _TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
     TissueCode.BACKGROUND: (255, 255, 255, 0),
     TissueCode.TISSUE: (120, 90, 160, 90),
@@ -50,15 +55,45 @@ class ExportSettings:
     ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: float | None = None
 
+    def file(self, name: Export) -> str:
+        """File or folder of an export in a slide's folder."""
+        return SPLIT_FOLDER if name == "geojson" and self.split_um else FILES[name]
+
+    def key(self, name: Export, segment_key: str) -> str:
+        """Hash of what an export depends on."""
+        own = {"labels": self.ngff, "geojson": self.split_um}.get(name)
+        return key_of({"segment": segment_key, "measures": MEASURES, name: own})
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What one export took, and what it has to say."""
+    """An export that was written.
 
-    name: str
+    Attributes
+    ----------
+    name, file
+        Which, and where in the slide's folder.
+    key
+        Hash of what it depends on.
+    stored_bytes
+        Its size, to tell later whether it is still whole.
+    seconds
+        Time taken.
+    notes
+        What it has to say.
+    """
+
+    name: Export
     file: str
+    key: str
+    stored_bytes: int
     seconds: float
     notes: Mapping[str, int]
+
+    def whole(self, folder: SlideFolder, how: ExportSettings, segment_key: str) -> bool:
+        """Whether it is what is asked for, and lies there in full."""
+        same = self.key == how.key(self.name, segment_key)
+        return same and stored_bytes(folder.root / self.file) == self.stored_bytes
 
 
 def write_export(
@@ -74,8 +109,15 @@ def write_export(
         "overview": _overview,
     }
     notes = writers[name](folder, plan, how)
-    file = SPLIT_FOLDER if name == "geojson" and how.split_um else FILES[name]
-    return Exported(name, file, time.perf_counter() - begin, notes or {})
+    file = how.file(name)
+    return Exported(
+        name=name,
+        file=file,
+        key=how.key(name, plan.segment_key),
+        stored_bytes=stored_bytes(folder.root / file),
+        seconds=time.perf_counter() - begin,
+        notes=notes or {},
+    )
 
 
 def tissue_labels(mask: TissueMask) -> TissueLabels:
@@ -100,26 +142,30 @@ def _table(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
 
 def _geojson(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> dict[str, int]:
     source = StoredCells(folder.cells)
+    single, split = _place(folder, "geojson"), folder.root / SPLIT_FOLDER
+    # The form that is not asked for goes: importing both would double every nucleus.
     if how.split_um:
-        report = write_cells_geojson_split(folder.root / SPLIT_FOLDER, source, side_um=how.split_um)
+        report = write_cells_geojson_split(split, source, side_um=how.split_um)
+        single.unlink(missing_ok=True)
     else:
-        report = write_cells_geojson(_place(folder, "geojson"), source)
+        report = write_cells_geojson(single, source)
+        shutil.rmtree(split, ignore_errors=True)
     return {key: int(value) for key, value in asdict(report).items()}
 
 
 def _tissue(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
-    mask = read_tissue(folder.tissue)
+    mask = read_tissue(folder.tissue, plan.segment_key)
     polygons = mask.polygons(plan.level0)
     write_tissue_geojson(_place(folder, "tissue"), polygons, StoredCells(folder.cells).info)
 
 
 def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
-    labels = tissue_labels(read_tissue(folder.tissue))
+    labels = tissue_labels(read_tissue(folder.tissue, plan.segment_key))
     write_labels(_place(folder, "labels"), StoredCells(folder.cells), labels, ngff=how.ngff)
 
 
 def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
-    mask = read_tissue(folder.tissue)
+    mask = read_tissue(folder.tissue, plan.segment_key)
     with open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp) as slide:
         write_overview(
             _place(folder, "overview"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wsiseg.errors import ChannelError, ModelError, ResultMismatchError
+from wsiseg.errors import ChannelError, ModelError, ResultMismatchError, StoreError
 from wsiseg.export.regions import read_regions
 from wsiseg.geometry import Box, Frame
 from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
@@ -106,24 +106,36 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
     ResultMismatchError
         If what lies there was segmented with other settings.
     """
-    if folder.plan.exists() and folder.tissue.exists():
-        plan = read_plan(folder.plan)
+    plan = _known_plan(folder)
+    if plan is None:
+        prepared = prepare(entry, job)
+    else:
         asked = asked_facts(entry, job)
         if key_of(asked) == plan.segment_key:
-            return Prepared(plan, read_tissue(folder.tissue), {})
-        if not new:
+            try:
+                return Prepared(plan, read_tissue(folder.tissue, plan.segment_key), {})
+            except StoreError:
+                prepared = prepare(entry, job)
+        elif new:
+            prepared = prepare(entry, job)
+            shutil.rmtree(folder.root)
+        else:
             raise ResultMismatchError(
                 f"{folder.root} holds a segmentation made with other settings "
                 f"({_difference(plan.segment, asked)}); choose another output folder, or pass "
                 "--new to segment the slide again"
             )
-        prepared = prepare(entry, job)
-        shutil.rmtree(folder.root)
-    else:
-        prepared = prepare(entry, job)
-    write_tissue(folder.tissue, prepared.tissue)
+    write_tissue(folder.tissue, prepared.tissue, prepared.plan.segment_key)
     write_plan(folder.plan, prepared.plan)
     return prepared
+
+
+def _known_plan(folder: SlideFolder) -> SlidePlan | None:
+    """The plan that lies there, if it can be read: blocks carry their own key."""
+    try:
+        return read_plan(folder.plan)
+    except StoreError:
+        return None
 
 
 def asked_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:

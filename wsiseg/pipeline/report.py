@@ -84,10 +84,11 @@ def slide_report(
             "prepare": dict(prepared),
             "blocks": seconds,
             "stitch": stitched.seconds,
-            "export": {item.name: item.seconds for item in exported},
         },
         "seams": {**ledger.to_dict(), **_settled(stitched)},
-        "exports": {item.name: {"file": item.file, **item.notes} for item in exported},
+        "exports": {
+            item.name: {k: v for k, v in asdict(item).items() if k != "name"} for item in exported
+        },
         "damage": [{"box_level0_px": list(place[:4]), "reason": place[4]} for place in damage],
         "resolution": {
             "level0": frame_dict(plan.level0),

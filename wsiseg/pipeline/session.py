@@ -109,7 +109,8 @@ def _open(root: str, key: str) -> Session:
     slide = open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp)
     if plan.block_key != key or slide.fingerprint() != plan.segment["slide"]:
         raise ModelError(f"{plan.path} or its plan changed while the run was going on; run again")
-    return Session(plan, slide, read_tissue(folder.tissue), load_segmenter(plan.model))
+    tissue = read_tissue(folder.tissue, plan.segment_key)
+    return Session(plan, slide, tissue, load_segmenter(plan.model))
 
 
 def totals(parts: list[Mapping[str, float]]) -> dict[str, float]:

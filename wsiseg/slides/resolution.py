@@ -26,6 +26,9 @@ the nominal 0.5; a factor of 4 is one of the usual mistakes."""
 
 LEVEL_TOLERANCE = 0.05
 
+STATED_TOLERANCE = 0.1
+"""A stated pixel size that differs by more than this share from the file's is worth a word."""
+
 HOW_TO_STATE = "state the pixel size in micrometres (--mpp, or a column `mpp` in a CSV of slides)"
 
 
@@ -119,7 +122,13 @@ def settle(facts: SlideFacts, stated: float | None = None) -> SlideFacts:
                 f"{facts.path}: the stated pixel size of {stated:g} µm/px cannot be true: "
                 f"slides lie between {SMALLEST_MPP:g} and {LARGEST_MPP:g} µm/px"
             )
-        return replace(facts, mpp=MPP.square(stated), mpp_source="stated")
+        problems = facts.problems
+        if facts.mpp is not None and abs(stated / facts.mpp.mean - 1) > STATED_TOLERANCE:
+            problems += (
+                f"the stated pixel size of {stated:g} µm/px stands in for the file's own "
+                f"{facts.mpp.mean:g} µm/px ({facts.mpp_source})",
+            )
+        return replace(facts, mpp=MPP.square(stated), mpp_source="stated", problems=problems)
     if facts.mpp is None:
         why = "; ".join(facts.problems) or "the file does not state its pixel size"
         raise ResolutionError(f"{facts.path}: {why}; {HOW_TO_STATE}")

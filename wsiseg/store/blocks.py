@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsiseg.cells.candidates import Candidates
@@ -78,21 +77,6 @@ def read_block(path: Path) -> tuple[Candidates, BlockRecord]:
     """
     table = read_table(path)
     return _table_candidates(table), _record(path, table.schema.metadata)
-
-
-def read_block_record(path: Path) -> BlockRecord:
-    """The record of a committed block alone.
-
-    Raises
-    ------
-    StoreError
-        If the file is damaged.
-    """
-    try:
-        metadata = pq.read_schema(path).metadata
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete it and run again") from error
-    return _record(path, metadata)
 
 
 def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:

@@ -89,8 +89,8 @@ def read_manifest(run: RunFolder) -> dict[str, Any]:
     if not run.manifest.is_file():
         raise StoreError(f"{run.root} is not a run directory: it has no manifest.json")
     value = read_json(run.manifest)
-    if not isinstance(value, dict):
-        raise StoreError(f"{run.manifest} is not a manifest of wsiseg")
+    if not isinstance(value, dict) or not isinstance(value.get("slides"), dict):
+        raise StoreError(f"{run.manifest} is not a manifest of wsiseg; delete it and run again")
     return value
 
 

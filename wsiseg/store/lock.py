@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wsiseg.errors import RunLockedError, StoreError
-from wsiseg.files import alive
+from wsiseg.errors import RunLockedError
+from wsiseg.files import alive, named_disk, temporary_name
 from wsiseg.store.folders import RunFolder
 
 
@@ -26,20 +26,12 @@ def locked(run: RunFolder) -> Iterator[str]:
     RunLockedError
         If another driver is at work here, or one on another host has not let go.
     """
-    run.root.mkdir(parents=True, exist_ok=True)
+    with named_disk(run.lock):
+        run.root.mkdir(parents=True, exist_ok=True)
     epoch = secrets.token_hex(8)
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "epoch": epoch}
-    while True:
-        try:
-            descriptor = os.open(run.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            _clear_if_stale(run.lock)
-            continue
-        except OSError as error:
-            raise StoreError(f"cannot write in {run.root}: {error.strerror}") from error
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(owner, file)
-        break
+    while not _taken(run.lock, owner):
+        _clear_if_stale(run.lock)
     try:
         yield epoch
     finally:
@@ -56,18 +48,43 @@ def lock_epoch(run: RunFolder) -> str | None:
     return str(value.get("epoch")) if isinstance(value, dict) else None
 
 
+def _taken(lock: Path, owner: Mapping[str, object]) -> bool:
+    """Make the lock with its content in one step, unless there is one."""
+    own = temporary_name(lock)
+    with named_disk(lock):
+        own.write_text(json.dumps(owner))
+        try:
+            os.link(own, lock)
+        except FileExistsError:
+            return False
+        finally:
+            own.unlink(missing_ok=True)
+    return True
+
+
 def _clear_if_stale(lock: Path) -> None:
+    """Remove a lock whose owner on this host is dead; complain of any other."""
     try:
-        owner = json.loads(lock.read_text())
+        content = lock.read_text()
+        owner = json.loads(content)
         host, pid = str(owner["host"]), int(owner["pid"])
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError):
-        host, pid = "an unknown host", -1
-    if host == socket.gethostname() and not alive(pid):
-        lock.unlink(missing_ok=True)
-        return
-    raise RunLockedError(
-        f"another run is working on {lock.parent} (process {pid} on {host}); wait for it, or if "
-        f"it is surely dead, delete {lock}"
-    )
+        raise RunLockedError(
+            f"{lock} cannot be read: if no other run is working there, delete it"
+        ) from None
+    if host != socket.gethostname() or alive(pid):
+        raise RunLockedError(
+            f"another run is working on {lock.parent} (process {pid} on {host}); wait for it, or "
+            f"if it is surely dead, delete {lock}"
+        )
+    # Of several drivers that see the same dead owner, one succeeds in moving its lock aside;
+    # should it have moved a fresh one that took its place meanwhile, it is put back.
+    aside = temporary_name(lock)
+    with suppress(FileNotFoundError):
+        lock.rename(aside)
+        if aside.read_text() != content:
+            with suppress(FileExistsError):
+                os.link(aside, lock)
+        aside.unlink()

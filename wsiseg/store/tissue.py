@@ -14,9 +14,13 @@ from wsiseg.store.cells import frame_dict, frame_from
 from wsiseg.tissue import TissueMask
 
 
-def write_tissue(path: Path, mask: TissueMask) -> None:
-    """Write a mask as a compressed ``.npz`` without pickles."""
+def write_tissue(path: Path, mask: TissueMask, key: str) -> None:
+    """Write a mask as a compressed ``.npz`` without pickles.
+
+    ``key`` is the segment key of the plan it belongs to.
+    """
     meta = {
+        "segment_key": key,
         "frame": frame_dict(mask.frame),
         "method": mask.method,
         "warnings": list(mask.warnings),
@@ -27,17 +31,19 @@ def write_tissue(path: Path, mask: TissueMask) -> None:
         )
 
 
-def read_tissue(path: Path) -> TissueMask:
+def read_tissue(path: Path, key: str) -> TissueMask:
     """Read a mask back.
 
     Raises
     ------
     StoreError
-        If the file is missing or damaged.
+        If the file is missing, damaged or belongs to another plan than that of ``key``.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             meta = json.loads(arrays["meta"].tobytes())
+            if meta["segment_key"] != key:
+                raise ValueError("it belongs to another plan")
             return TissueMask(
                 codes=arrays["codes"],
                 frame=frame_from(meta["frame"]),

@@ -7,13 +7,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
+from wsiseg.cells.polygons import Polygons
+from wsiseg.cells.rasterize import rasterize
 from wsiseg.errors import ConfigurationError
+from wsiseg.geometry import HUNDREDTHS
 from wsiseg.slides.slide import Slide
 from wsiseg.tissue.areas import Mask
 from wsiseg.tissue.mask import TissueCode, TissueMask, mask_frame
-
-_AREAL = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
 class Region(Protocol):
@@ -48,7 +50,8 @@ def tissue_from_regions(
     slide
         The slide the regions lie on.
     regions
-        Areas; points and lines are ignored, and counted in a warning.
+        Areas, valid; points and lines are ignored, and counted in a warning, and so are areas
+        that lie outside the slide.
     include, exclude
         Classes (or names of regions without a class), whatever the case. With no ``include``,
         every region that is not excluded counts.
@@ -60,16 +63,14 @@ def tissue_from_regions(
     """
     wanted = {name.casefold() for name in include}
     unwanted = {name.casefold() for name in exclude}
-    taken, dropped, ignored = [], [], 0
-    for region in regions:
-        label = _label(region)
-        if region.geometry.geom_type not in _AREAL or region.geometry.area == 0:
-            ignored += 1
-        elif label.casefold() in unwanted:
-            dropped.append(region.geometry)
-        elif not wanted or label.casefold() in wanted:
-            taken.append(region.geometry)
-    if not taken:
+    labels = [_label(region).casefold() for region in regions]
+    geometries = np.array([region.geometry for region in regions], object)
+    areal = shapely.area(geometries) > 0
+    dropped = areal & np.array([label in unwanted for label in labels], np.bool_)
+    taken = areal & ~dropped
+    if wanted:
+        taken &= np.array([label in wanted for label in labels], np.bool_)
+    if not taken.any():
         there = ", ".join(sorted({_label(region) or "(no class)" for region in regions}))
         raise ConfigurationError(
             f"{slide.facts.path}: none of the {len(regions)} regions counts as tissue; their "
@@ -78,11 +79,20 @@ def tissue_from_regions(
     frame = mask_frame(slide.level0)
     codes = np.full(frame.box.shape, TissueCode.BACKGROUND, np.uint8)
     mask = TissueMask(codes, frame, "regions")
-    codes[_drawn(slide, mask, taken)] = TissueCode.TISSUE
-    codes[_drawn(slide, mask, dropped)] = TissueCode.EXCLUDED
+    outside = _outside(slide, geometries)
+    codes[_drawn(slide, mask, geometries[taken & ~outside])] = TissueCode.TISSUE
+    codes[_drawn(slide, mask, geometries[dropped & ~outside])] = TissueCode.EXCLUDED
     warnings = []
-    if ignored:
-        warnings.append(f"{ignored} of {len(regions)} regions have no area and were ignored")
+    if not areal.all():
+        warnings.append(
+            f"{np.count_nonzero(~areal)} of {len(regions)} regions have no area (points or lines) "
+            "and were ignored"
+        )
+    astray = np.count_nonzero(outside & (taken | dropped))
+    if astray:
+        warnings.append(
+            f"{astray} of {len(regions)} regions lie outside the slide; are they of another one?"
+        )
     if not (codes == TissueCode.TISSUE).any():
         warnings.append("the regions cover no part of the slide")
     return TissueMask(codes, frame, "regions", tuple(warnings))
@@ -92,21 +102,49 @@ def _label(region: Region) -> str:
     return region.class_name or region.name or ""
 
 
-def _drawn(slide: Slide, mask: TissueMask, geometries: Sequence[Any]) -> Mask:
-    """Pixels whose centre lies in any of the geometries."""
-    drawn = np.zeros(mask.frame.box.shape, np.bool_)
-    fx, fy = slide.level0.scale_to(mask.frame)
+def _origin(slide: Slide) -> tuple[int, int]:
+    """Level-0 position of QuPath's origin."""
     corner = slide.facts.bounds
-    origin = (corner.x0, corner.y0) if corner is not None else (0, 0)
-    height, width = drawn.shape
-    for geometry in geometries:
-        placed = shapely.transform(geometry, lambda points: (points + origin) * (fx, fy))
-        shapely.prepare(placed)
-        x0, y0, x1, y1 = placed.bounds
-        first, last = max(int(np.floor(x0)), 0), min(int(np.ceil(x1)), width)
-        if first >= last:
-            continue
-        columns = np.arange(first, last) + 0.5
-        for row in range(max(int(np.floor(y0)), 0), min(int(np.ceil(y1)), height)):
-            drawn[row, first:last] |= shapely.contains_xy(placed, columns, row + 0.5)
+    return (corner.x0, corner.y0) if corner is not None else (0, 0)
+
+
+def _outside(slide: Slide, geometries: NDArray[np.object_]) -> Mask:
+    """Geometries whose bounds share nothing with the slide, ``[n]``."""
+    low, high = np.hsplit(shapely.bounds(geometries) + _origin(slide) * 2, 2)
+    size = slide.level0.size
+    outside: Mask = ((high <= 0) | (low >= (size.width, size.height))).any(axis=1)
+    return outside
+
+
+def _drawn(slide: Slide, mask: TissueMask, geometries: NDArray[np.object_]) -> Mask:
+    """Pixels whose centre lies in any of the geometries."""
+    outlines = _outlines(geometries, _origin(slide))
+    count = len(outlines)
+    drawn: Mask = (
+        rasterize(
+            outlines,
+            np.ones(count, np.uint32),
+            np.arange(count),
+            mask.frame.box,
+            mask.frame.scale_to(slide.level0),
+        )
+        > 0
+    )
     return drawn
+
+
+def _outlines(geometries: NDArray[np.object_], origin: tuple[int, int]) -> Polygons:
+    """The polygons that geometries consist of, moved by ``origin``."""
+    # Twice, for a collection may hold a MultiPolygon.
+    parts = shapely.get_parts(shapely.get_parts(geometries))
+    areal = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)
+    if not areal.any():
+        return Polygons.empty()
+    _, points, (rings, polygons) = shapely.to_ragged_array(parts[areal], include_z=False)
+    opened = np.ones(len(points), np.bool_)
+    opened[rings[1:] - 1] = False
+    return Polygons(
+        np.rint((points[opened] + origin) * HUNDREDTHS).astype(np.int32),
+        rings.astype(np.int64) - np.arange(len(rings)),
+        polygons.astype(np.int64),
+    )

@@ -42,13 +42,13 @@ def train(config_path: Path, out: Path, progress: Progress) -> None:
     config = read_config(config_path)
     try:
         from wsiseg.training import finish, loop
-        from wsiseg.training.tiles import load_tiles
+        from wsiseg.training.sources import load_part
     except ImportError as error:
         raise MissingExtraError("training a network", "train") from error
     with named_disk(out):
         out.mkdir(parents=True, exist_ok=True)
         _claim(config, out)
-        tiles = load_tiles(config.data, "train"), load_tiles(config.data, "val")
+        tiles = load_part(config.data, "train"), load_part(config.data, "val")
         network = loop.fit(config, tiles, out, progress)
         draw_curves(out / CURVES, read_curves(out / loop.LOG))
         account = finish.choose(network, config, tiles)

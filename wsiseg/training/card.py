@@ -9,7 +9,7 @@ from pathlib import Path
 from wsiseg.files import writing
 from wsiseg.models.network.files import ModelFile
 from wsiseg.models.network.stars import StarRule
-from wsiseg.training.config import TrainingConfig
+from wsiseg.training.config import DataSet, TrainingConfig
 from wsiseg.training.tiles import LabelledTile
 from wsiseg.training.validation import Score
 
@@ -48,7 +48,7 @@ def write_card(path: Path, described: ModelFile, config: TrainingConfig, account
         "",
         "## Data",
         "",
-        f"Split `{config.data.split}` of `{config.data.splits}`.",
+        *([f"Split `{config.data.split}` of `{config.data.splits}`."] if config.data.sets else []),
         "",
         "| set | tiles trained on | held out | scale | share of samples | licence |",
         "|---|---|---|---|---|---|",
@@ -90,10 +90,15 @@ def _origin(config: TrainingConfig) -> str:
 def _set_rows(config: TrainingConfig, account: Account) -> list[str]:
     trained = Counter(tile.key.partition("/")[0] for tile in account.training)
     held = Counter(tile.key.partition("/")[0] for tile in account.held_out)
-    total = sum(entry.weight for entry in config.data.sets)
+    total = sum(entry.weight for entry in config.data.sources)
     rows = []
-    for entry in config.data.sets:
-        scale = f"{entry.mpp} µm/px" if entry.mpp else f"median nucleus {entry.median_area_um2} µm²"
+    for entry in config.data.sources:
+        if entry.mpp is not None:
+            scale = f"{entry.mpp} µm/px"
+        elif isinstance(entry, DataSet):
+            scale = f"median nucleus {entry.median_area_um2} µm²"
+        else:
+            scale = "as the slide says"
         rows.append(
             f"| {entry.name} | {trained[entry.name]} | {held[entry.name]} | {scale} | "
             f"{entry.weight / total:.0%} | {entry.licence} |"

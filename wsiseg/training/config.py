@@ -36,17 +36,49 @@ class DataSet(_Section):
         return self
 
 
-class Data(_Section):
-    """Where the tiles lie: ``root`` (relative to the configuration file) holds one folder a set.
+class AnnotatedSlide(_Section):
+    """A slide and a GeoJSON of QuPath's with the outlines of all nuclei within some rectangles.
 
-    ``splits`` is a JSON file in ``root`` whose entry ``split`` lists ``train`` and ``val`` as
-    ``SET/NAME``.
+    Paths are relative to the configuration file. ``area`` is the class or name of the
+    rectangles; ``mpp`` overrides the slide's own; ``weight`` as in :class:`DataSet`.
     """
 
-    root: Path
+    name: str
+    slide: Path
+    annotations: Path
+    area: str
+    part: Literal["train", "val"] = "train"
+    mpp: float | None = Field(default=None, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+    licence: str
+
+
+class Data(_Section):
+    """What to train on: tiles, annotated slides, or both.
+
+    ``root`` (relative to the configuration file) holds one folder a set. ``splits`` is a JSON
+    file in ``root`` whose entry ``split`` lists ``train`` and ``val`` as ``SET/NAME``.
+    """
+
+    root: Path = Path()
     splits: str = "splits.json"
-    split: str
-    sets: tuple[DataSet, ...] = Field(min_length=1)
+    split: str = ""
+    sets: tuple[DataSet, ...] = ()
+    slides: tuple[AnnotatedSlide, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> Data:
+        if not self.sets and not self.slides:
+            raise ValueError("give data.sets or data.slides")
+        names = [entry.name for entry in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError("every set and slide needs a name of its own")
+        return self
+
+    @property
+    def sources(self) -> tuple[DataSet | AnnotatedSlide, ...]:
+        """Sets and slides."""
+        return (*self.sets, *self.slides)
 
 
 class Model(_Section):
@@ -131,5 +163,15 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigurationError(
             f"{path} is not a usable training configuration: {error}"
         ) from error
-    root = (path.parent / config.data.root).resolve()
-    return config.model_copy(update={"data": config.data.model_copy(update={"root": root})})
+    folder = path.parent
+    slides = tuple(
+        entry.model_copy(
+            update={
+                "slide": (folder / entry.slide).resolve(),
+                "annotations": (folder / entry.annotations).resolve(),
+            }
+        )
+        for entry in config.data.slides
+    )
+    placed = {"root": (folder / config.data.root).resolve(), "slides": slides}
+    return config.model_copy(update={"data": config.data.model_copy(update=placed)})

@@ -75,7 +75,7 @@ def _description(
     network: StarNetwork, config: TrainingConfig, rule: StarRule, sha256: Mapping[str, str]
 ) -> ModelFile:
     model, reach = config.model, measure_reach(network)
-    used = [entry for entry in config.data.sets if entry.weight > 0]
+    used = [entry for entry in config.data.sources if entry.weight > 0]
     return ModelFile(
         format=1,
         name=model.name,

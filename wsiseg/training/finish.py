@@ -34,7 +34,7 @@ def choose(
         for seed in range(CHANGES)
         for entry in answer(tiles[1], run, mpp, stride, changed=(seed, config.augmentation))
     ]
-    rule, _ = choose_rule(plain * CHANGES + changed, rays)
+    rule = choose_rule((plain, changed), rays)
     return Account(tiles[0], tiles[1], rule, score(plain, rays, rule), score(changed, rays, rule))
 
 

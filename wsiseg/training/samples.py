@@ -80,7 +80,7 @@ class CentralCrops(Dataset[Sample]):
 def _draw(
     tiles: Sequence[LabelledTile], config: TrainingConfig, random: np.random.Generator
 ) -> int:
-    weights = {entry.name: entry.weight for entry in config.data.sets}
+    weights = {entry.name: entry.weight for entry in config.data.sources}
     names = [tile.key.partition("/")[0] for tile in tiles]
     counts = {name: names.count(name) for name in set(names)}
     shares = np.array([weights[name] / counts[name] for name in names])

@@ -38,13 +38,15 @@ class LabelledTile:
 
 
 def load_tiles(data: Data, part: Literal["train", "val"]) -> list[LabelledTile]:
-    """All tiles of one part of the split, in the order of the splits file.
+    """All tiles of the sets in one part of the split, in the order of the splits file.
 
     Raises
     ------
     ConfigurationError
         If the splits file, the split, a set's description or a tile is missing or does not fit.
     """
+    if not data.sets:
+        return []
     path = data.root / data.splits
     try:
         keys = json.loads(path.read_text())[data.split][part]
@@ -57,8 +59,6 @@ def load_tiles(data: Data, part: Literal["train", "val"]) -> list[LabelledTile]:
         if folder not in sets:
             continue
         tiles.append(_load(data.root / folder, name, sets[folder]))
-    if not tiles:
-        raise ConfigurationError(f"{path}: {data.split}/{part} names no tile of the sets listed")
     return tiles
 
 

@@ -90,17 +90,13 @@ def score(held: Sequence[HeldOut], rays: int, rule: StarRule) -> Score:
     return Score(float(f1), float(aji), float(pq))
 
 
-def choose_rule(held: Sequence[HeldOut], rays: int) -> tuple[StarRule, Score]:
-    """The rule with the greatest sum of F1, AJI and PQ, and its score."""
-    best: tuple[StarRule, Score] | None = None
-    for probability, overlap, foreground in product(PROBABILITIES, OVERLAPS, FOREGROUNDS):
-        rule = StarRule(probability, overlap, foreground, LEAST_AREA_PX)
-        found = score(held, rays, rule)
-        if best is None or found.total > best[1].total:
-            best = rule, found
-    if best is None:
-        raise ValueError("no rule to choose from")
-    return best
+def choose_rule(groups: Sequence[Sequence[HeldOut]], rays: int) -> StarRule:
+    """The rule with the greatest sum of F1, AJI and PQ, added up over groups of tiles."""
+    rules = [
+        StarRule(probability, overlap, foreground, LEAST_AREA_PX)
+        for probability, overlap, foreground in product(PROBABILITIES, OVERLAPS, FOREGROUNDS)
+    ]
+    return max(rules, key=lambda rule: sum(score(held, rays, rule).total for held in groups))
 
 
 def _answer(

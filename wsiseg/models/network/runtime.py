@@ -41,13 +41,15 @@ def import_openvino() -> Any:
 
     Raises
     ------
-    MissingExtraError
-        If it is not installed.
+    ModelError
+        If it is not installed or does not load.
     """
     try:
         return importlib.import_module("openvino")
     except ImportError as error:
-        raise MissingExtraError("running a network on the processor", "cpu") from error
+        raise ModelError(
+            f"running a network on the processor needs openvino ({error}): pip install openvino"
+        ) from error
 
 
 class OpenVinoRuntime:

@@ -24,10 +24,12 @@ from wsiseg.slides.reader import Pixels
 
 NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
 
-PIECE = 2048
-"""Larger windows are run in pieces of this many pixels a side."""
+PIECE = 1408
+"""Larger windows are run in pieces of this many pixels a side, so that the 300 bytes a pixel that
+running one takes are bounded."""
 
-_BYTES_PER_PX = 160
+_BYTES_PER_PX = 128
+"""Of the largest window a tile may ask for; the pieces' own memory spread over it."""
 
 
 class NetworkSegmenter:
@@ -45,9 +47,9 @@ class NetworkSegmenter:
     Raises
     ------
     ModelError
-        If the folder holds no usable network.
+        If the folder holds no usable network, or openvino is not installed.
     MissingExtraError
-        If the runtime is not installed.
+        If torch was asked for and is not installed.
     """
 
     def __init__(
