@@ -29,8 +29,8 @@ LAYERS = (
     "job",
     "pipeline",
     "execution",
-    "training",
     "evaluation",
+    "training",
     "demo",
     "cli",
 )

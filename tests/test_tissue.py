@@ -246,6 +246,44 @@ def test_regions_include_exclude_and_bounds() -> None:
         tissue_from_regions(slide, regions, ["necrosis"], [])
 
 
+def test_regions_beside_the_slide_are_told() -> None:
+    slide = Slide(ArrayReader(np.full((800, 1000, 3), 240, np.uint8), 1.0))
+    regions = [
+        Drawn(shapely.box(-50, -50, 400, 400)),
+        Drawn(shapely.box(1000, 0, 1100, 100)),
+        Drawn(shapely.box(1e7, 1e7, 2e7, 2e7)),
+        Drawn(shapely.LineString([(0, 0), (9, 9)])),
+    ]
+    mask = tissue_from_regions(slide, regions)
+    assert mask.area_mm2() == pytest.approx(0.16)
+    assert len(mask.warnings) == 2
+    assert "1 of 4 regions have no area" in mask.warnings[0]
+    assert "2 of 4 regions lie outside" in mask.warnings[1]
+    none = tissue_from_regions(slide, regions[1:])
+    assert none.area_mm2() == 0
+    assert "cover no part" in none.warnings[-1]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_drawn_regions_hold_the_centres_inside_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bounds = Box(101, 53, 900, 750)
+    slide = Slide(ArrayReader(np.full((800, 1000, 3), 240, np.uint8), 0.7, bounds=bounds))
+    discs = shapely.buffer(shapely.points(rng.uniform(-50, 900, (12, 2))), rng.uniform(5, 150, 12))
+    holed = shapely.difference(discs, shapely.buffer(shapely.centroid(discs), 20))
+    regions = [Drawn(shape) for shape in holed if not shape.is_empty]
+    regions.append(Drawn(shapely.MultiPolygon([shapely.box(1, 2, 33, 44), discs[0].envelope])))
+    mask = tissue_from_regions(slide, regions)
+    fx, fy = mask.frame.scale_to(slide.level0)
+    rows, columns = np.indices(mask.codes.shape) + 0.5
+    x, y = columns * fx - bounds.x0, rows * fy - bounds.y0
+    union = shapely.union_all([region.geometry for region in regions])
+    clear = shapely.distance(shapely.boundary(union), shapely.points(x, y)) > 0.02
+    inside = shapely.contains_xy(union, x, y)
+    np.testing.assert_array_equal(tissue_of(mask)[clear], inside[clear])
+
+
 @pytest.mark.parametrize(
     ("name", "mpp", "least", "most"),
     [

@@ -11,10 +11,12 @@ from rich.console import Console, RenderableType
 from wsiseg.cli.display import (
     QUIET_SECONDS,
     RunProgress,
+    console,
     error_panel,
     facts_table,
     plan_table,
     result_table,
+    show_error,
 )
 from wsiseg.errors import ResolutionError
 from wsiseg.execution.api import RunResult
@@ -105,6 +107,57 @@ def test_a_result_names_what_failed_and_where_things_are() -> None:
     assert "67 min, peak memory 1.00 GB of 4.00 GB planned" in text
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("kidney.tif: truncated", "kidney.tif: truncated"),
+        ("../a (1)/kidney.tif: truncated", "../a (1)/kidney.tif: truncated"),
+        ("cannot read /a/kidney.tif: gone", "cannot read /a/kidney.tif: gone"),
+        ("worker died", "kidney.tif: worker died"),
+        ("kidney.tiff.csv: bad", "kidney.tif: kidney.tiff.csv: bad"),
+        ("worker died: /a/kidney.tif", "kidney.tif: worker died: /a/kidney.tif"),
+    ],
+)
+def test_a_failed_slide_is_named_once(reason: str, told: str) -> None:
+    outcomes = {"kidney.tif": SlideOutcome("kidney.tif", "failed", None, reason, 0.4)}
+    result = RunResult(Path("out"), outcomes, 4.0, 10**9, 4 * 10**9)
+    assert told in shown(result_table(result)).splitlines()
+    there = Console(file=StringIO(), width=80, record=True)
+    with RunProgress(there, clock=Clock()) as progress:
+        progress.slide_failed("kidney.tif", reason)
+    assert there.export_text() == f"failed  {told}\n"
+
+
+def test_without_a_terminal_nothing_is_wrapped_or_boxed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "/data/" + "a folder with a long name/" * 20
+    slides = {
+        "one" * 40: SlideOutcome("one" * 40, "complete", 12_345, "", 83.2),
+        "two": SlideOutcome("two", "failed", None, f"{long}two: the file [bold] is damaged", 0.4),
+    }
+    console().print(result_table(RunResult(Path(long), slides, 4.0, 10**9, 4 * 10**9)))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{long}two: the file [bold] is damaged" in lines
+    assert any(line.startswith(f"Results in {long[:-1]}  (4 s") for line in lines)
+    assert any(line.split() == ["one" * 40, "complete", "12,345", "83", "s"] for line in lines)
+    assert max(map(len, lines)) < 700
+    show_error(console(stderr=True), ResolutionError(f"{long}two: no pixel size;\npass [0.5]"))
+    captured = capsys.readouterr()
+    assert captured.err == f"error: {long}two: no pixel size; pass [0.5]\n"
+    assert captured.out == ""
+
+
+def test_a_terminal_shows_an_error_in_a_box() -> None:
+    there = Console(file=StringIO(), width=60, force_terminal=True, record=True)
+    show_error(there, ResolutionError("no pixel size " * 10))
+    lines = there.export_text().splitlines()
+    assert "wsiseg cannot do this" in lines[0]
+    assert len(lines) > 3
+    assert {len(line) for line in lines} == {60}
+
+
 def test_without_a_terminal_lines_are_few() -> None:
     clock, console = Clock(), Console(file=StringIO(), width=80, record=True)
     with RunProgress(console, clock=clock) as progress:
@@ -149,7 +202,8 @@ def test_a_terminal_shows_a_line_for_each_slide_under_way(width: int) -> None:
     text = shown(progress._render(), width)
     lines = text.splitlines()
     assert len(lines) == 5
-    assert max(map(len, lines)) <= width
+    # The terminal writes ^C behind the line that stands, which must not make it two.
+    assert max(map(len, lines)) <= (width - 4 if width >= 80 else width)
     assert lines[-1].rstrip() == "and 2 more slides"
     if width >= 80:
         assert "10/50" in lines[0]
@@ -176,6 +230,24 @@ def test_the_live_display_leaves_only_the_endings_behind() -> None:
     written = stream.getvalue()
     assert "a: 10 nuclei in 1 s" in written
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+
+
+def test_an_interruption_while_the_display_begins_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = StringIO()
+    there = Console(file=stream, width=80, force_terminal=True)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    progress = RunProgress(there)
+    monkeypatch.setattr(RunProgress, "_render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        progress.__enter__()
+    there.print("told")
+    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h")
+    assert stream.getvalue().endswith("told\n")
 
 
 def test_time_spent_on_other_slides_does_not_count() -> None:

@@ -208,7 +208,7 @@ def test_slides_must_be_the_same(runs: tuple[Path, Path], tmp_path: Path) -> Non
 
 
 def test_unfinished_and_missing_runs_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    write_json(RunFolder(runs[1]).manifest, {"slides": {"s.svs": {"state": "running"}}})
+    RunFolder(runs[1]).slide("s.svs").report.unlink(missing_ok=True)
     with pytest.raises(ConfigurationError, match="is not finished"):
         evaluate_run(*runs, OPTIONS)
     with pytest.raises(StoreError, match="not a run directory"):

@@ -411,6 +411,35 @@ def test_an_outline_that_crosses_itself_keeps_all_it_encloses(tmp_path: Path) ->
     assert region.geometry.area == 50
 
 
+def read_one(path: Path, kind: str, coordinates: object) -> shapely.Geometry:
+    path.write_text(json.dumps({"type": kind, "coordinates": coordinates}))
+    (region,) = read_regions(path)
+    return region.geometry
+
+
+def test_what_was_drawn_over_twice_stays_inside(tmp_path: Path) -> None:
+    angles = np.linspace(0, 2.2 * np.pi, 60)
+    spiral = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.linspace(95, 105, 60)[:, None]
+    drawn = read_one(tmp_path / "mine.json", "Polygon", [[*spiral.tolist(), spiral[0].tolist()]])
+    assert drawn.is_valid
+    assert shapely.area(drawn) == pytest.approx(np.pi * 100**2, rel=0.05)
+    assert all(drawn.contains(shapely.Point(*point)) for point in spiral[1:7] * 0.99)
+    squares = [shapely.box(0, 0, 10, 10), shapely.box(5, 0, 15, 10)]
+    overlapping = [[np.array(square.exterior.coords).tolist()] for square in squares]
+    assert read_one(tmp_path / "mine.json", "MultiPolygon", overlapping).area == 150
+
+
+def test_points_and_lines_are_read(tmp_path: Path) -> None:
+    for kind, coordinates in (
+        ("Point", [1.5, 2, 7]),
+        ("MultiPoint", [[1, 2], [3, 4]]),
+        ("LineString", [[0, 0], [5, 5]]),
+        ("MultiLineString", [[[0, 0], [5, 5]], [[1, 0], [2, 0]]]),
+    ):
+        read = read_one(tmp_path / "mine.json", kind, coordinates)
+        assert (read.geom_type, read.area, read.has_z) == (kind, 0, False)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -419,7 +448,16 @@ def test_an_outline_that_crosses_itself_keeps_all_it_encloses(tmp_path: Path) ->
         ('{"type":"FeatureCollection"}', "not GeoJSON"),
         ("[3]", "feature 1 is no GeoJSON feature"),
         ('[{"type":"Feature","geometry":null}]', "feature 1 is without a geometry"),
-        ('[{"type":"Feature","geometry":{"type":"Point","coordinates":[0,0]}}]', "a Point"),
+        (
+            '[{"type":"Feature","geometry":{"type":"GeometryCollection","geometries":[]}}]',
+            "a GeometryCollection",
+        ),
+        ('[{"type":"Point","coordinates":[]}]', "feature 1 encloses no area|feature 1: its coord"),
+        (
+            '[{"type":"Point","coordinates":[1,1]},{"type":"Point","coordinates":[1,2e9]}]',
+            "feature 2 has coordinates beyond",
+        ),
+        ('[{"type":"Point","coordinates":[null,1]}]', "feature 1.*coordinates"),
         ('[{"type":"Polygon","coordinates":[[[0,0],[1]]]}]', "feature 1: its coordinates"),
         ('[{"type":"Polygon","coordinates":[["a"]]}]', "feature 1: its coordinates"),
         ('[{"type":"Polygon","coordinates":7}]', "feature 1: its coordinates"),
@@ -427,7 +465,7 @@ def test_an_outline_that_crosses_itself_keeps_all_it_encloses(tmp_path: Path) ->
         ('[{"type":"Polygon","coordinates":[]}]', "encloses no area"),
         (
             '[{"type":"Polygon","coordinates":[[[0,0],[1e400,0],[1,1],[0,0]]]}]',
-            "not valid JSON|not all finite",
+            "not valid JSON|not finite",
         ),
         ('[{"type":"Polygon","coordinates":[[[0,0],[1,1],[2,2],[0,0]]]}]', "encloses no area"),
         (

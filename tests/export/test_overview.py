@@ -20,6 +20,7 @@ from wsiseg.export.density import (
     nuclei_per_mm2,
     tissue_share,
 )
+from wsiseg.export.drawing import as_rgb
 from wsiseg.export.lettering import fitted, text_width
 from wsiseg.export.overview import OverviewInput, draw_overview, write_overview
 from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame, Size
@@ -240,6 +241,37 @@ def test_a_dark_channel_is_shown_in_stretched_grey() -> None:
     grey = crop[(np.ptp(crop.astype(int), axis=2) == 0)]
     assert (grey < 10).all(axis=1).sum() > 100_000
     assert (grey > 245).all(axis=1).sum() > 500
+
+
+def test_few_bright_nuclei_keep_their_inner_structure() -> None:
+    values = np.full((1000, 1000, 1), 100, np.uint16)
+    inner = np.random.default_rng(0).integers(2_000, 4_000, (100, 100, 1))
+    values[:100, :100] = inner
+    (shown,) = as_rgb([values])
+    assert shown[500, 500].tolist() == [0, 0, 0]
+    assert (shown[:100, :100] == 255).mean() < 0.02
+    order = np.argsort(inner, axis=None)
+    assert (np.diff(shown[:100, :100, 0].ravel()[order].astype(int)) >= 0).all()
+    assert np.ptp(shown[:100, :100]) > 100
+
+
+def test_an_overexposed_picture_shows_more_of_its_upper_greys() -> None:
+    gap, dim = 220, 70
+    values = np.full((100, 100, 1), 5, np.uint8)
+    values[20:80, 20:80] = 254
+    values[50, 20:80] = gap
+    values[90:95, 20:80] = dim
+    beside = values // 2
+    shown, darker = as_rgb([values, beside])
+    assert shown[30, 30, 0] >= 250
+    assert shown[50, 30, 0] < gap - 40
+    assert shown[92, 30, 0] > 25
+    assert darker[30, 30, 0] < 100
+
+
+def test_colour_is_shown_as_it_is() -> None:
+    values = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
+    np.testing.assert_array_equal(as_rgb([values])[0], values)
 
 
 def test_no_tissue_at_all_makes_a_page() -> None:

@@ -5,6 +5,7 @@ Names of files and messages are set as plain text, never as markup, for they com
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,18 @@ _LABEL = "cyan"
 _FAINT = "bright_black"
 _WIDE = 100
 _NARROW = 70
+# Room that the line of a live display leaves at its end for the terminal's own ^C.
+_ECHO = 4
+# Wider than any line: where there is no terminal, nothing is to be wrapped or cut.
+_ENDLESS = 100_000
+
+
+def console(stderr: bool = False) -> Console:
+    """Where to print: as wide as the terminal, and without one as wide as need be."""
+    there = Console(stderr=stderr)
+    if there.is_terminal:
+        return there
+    return Console(stderr=stderr, width=_ENDLESS, soft_wrap=True)
 
 
 def facts_table(facts: SlideFacts) -> Table:
@@ -100,6 +113,15 @@ def error_panel(error: WsisegError) -> Panel:
     )
 
 
+def show_error(console: Console, error: WsisegError) -> None:
+    """Print an error that the user can mend: in a box on a terminal, else as one line."""
+    if console.is_terminal:
+        console.print(error_panel(error))
+    else:
+        line = " ".join(str(error).split("\n"))
+        console.print(Text(f"error: {line}"), soft_wrap=True, highlight=False)
+
+
 @dataclass(slots=True)
 class _Slide:
     name: str
@@ -149,14 +171,19 @@ class RunProgress:
 
     def __enter__(self) -> RunProgress:
         self._spoke = self._clock()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
                 console=self._console,
                 get_renderable=self._render,
                 refresh_per_second=4,
                 transient=True,
             )
-            self._live.start()
+            try:
+                self._live.start()
+            except BaseException:
+                # An interruption in here would leave it running: nothing calls __exit__ then.
+                self._live.stop()
+                raise
         return self
 
     def __exit__(
@@ -222,7 +249,8 @@ class RunProgress:
         """The slides under way, one a line."""
         now, width = self._clock(), self._console.width
         slides = list(self._slides.values())
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.width = max(width - _ECHO, 1)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(width // 4, 12))
         table.add_column(ratio=1)
         for _ in range(4):
@@ -278,8 +306,9 @@ def _levels(facts: SlideFacts) -> Table:
 
 
 def _told(name: str, reason: str) -> str:
-    """A reason that names its slide, once."""
-    return reason if reason.startswith(name) else f"{name}: {reason}"
+    """A reason that names its slide, once: some reasons begin with the name or the path."""
+    named = re.match(rf"([^:]*[/\\])?{re.escape(name)}(?!\w)", reason)
+    return reason if named else f"{name}: {reason}"
 
 
 def _gigabytes(count: int) -> str:

@@ -7,14 +7,11 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from wsiseg.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
     from wsiseg.evaluation.pairs import MppRule
 
@@ -96,6 +93,7 @@ def evaluate(
 
     Writes evaluation.json, images.csv and pictures (evaluation.png, worst.png); prints tables.
     """
+    from wsiseg.cli.display import console
     from wsiseg.cli.evaluate_display import EvaluationProgress, evaluation_view
     from wsiseg.evaluation.evaluate import Options, evaluate_labels, evaluate_model, evaluate_run
     from wsiseg.evaluation.groups import Selection, read_split
@@ -119,7 +117,7 @@ def evaluate(
         seed=seed,
         classes=_class_names(class_ or []),
     )
-    with EvaluationProgress(_console(stderr=True)) as watch:
+    with EvaluationProgress(console(stderr=True)) as watch:
         if data and model is not None:
             found = evaluate_model(
                 data,
@@ -138,10 +136,10 @@ def evaluate(
             raise AssertionError(kind)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     write_evaluation(out, found, Circumstances(today, shlex.join(["wsiseg", *sys.argv[1:]])))
-    console = _console()
+    screen = console()
     for part in evaluation_view(found):
-        console.print(part)
-    console.print(f"Results in {out}", style="bright_black", highlight=False)
+        screen.print(part)
+    screen.print(f"Results in {out}", style="bright_black", highlight=False)
 
 
 def _kind(*kinds: dict[str, Any]) -> str:
@@ -183,9 +181,3 @@ def _class_names(texts: list[str]) -> dict[int, str]:
             raise ConfigurationError(f"--class takes VALUE=NAME, as 1=Tumour, not {text!r}")
         names[int(value)] = name
     return names
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)

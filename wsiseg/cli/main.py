@@ -19,8 +19,6 @@ from wsiseg.cli.evaluate_command import evaluate
 from wsiseg.errors import WsisegError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from wsiseg.execution.api import RunResult
     from wsiseg.job import Job
 
@@ -135,16 +133,16 @@ def info(
     reader: Reader = "auto",
 ) -> None:
     """Say what a slide file is: format, levels, pixel size and where it was read, problems."""
-    from wsiseg.cli.display import error_panel, facts_table
+    from wsiseg.cli.display import console, facts_table, show_error
     from wsiseg.slides.slide import inspect_slide
 
     failed = False
     for path in slides:
         try:
-            _console().print(facts_table(inspect_slide(path, reader=reader)))
+            console().print(facts_table(inspect_slide(path, reader=reader)))
         except WsisegError as error:
             failed = True
-            _console(stderr=True).print(error_panel(error))
+            show_error(console(stderr=True), error)
     if failed:
         raise typer.Exit(1)
 
@@ -164,7 +162,7 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what a run would read, take and write, before it starts. Nothing is written."""
-    from wsiseg.cli.display import error_panel, plan_table
+    from wsiseg.cli.display import console, plan_table, show_error
     from wsiseg.cli.plan_rows import plan_rows
     from wsiseg.execution.estimate import estimate
 
@@ -182,12 +180,12 @@ def plan(
     failed = False
     for entry in job.slides:
         try:
-            with _console(stderr=True).status(f"looking at {entry.path.name}"):
+            with console(stderr=True).status(f"looking at {entry.path.name}"):
                 found = estimate(entry, job, workers)
-            _console().print(plan_table(entry.path.name, plan_rows(found, out)))
+            console().print(plan_table(entry.path.name, plan_rows(found, out)))
         except WsisegError as error:
             failed = True
-            _console(stderr=True).print(error_panel(error))
+            show_error(console(stderr=True), error)
     if failed:
         raise typer.Exit(1)
 
@@ -199,11 +197,12 @@ def demo(
     inline: Inline = False,
 ) -> None:
     """Run the main job on an embedded slide: no file of yours, no network."""
+    from wsiseg.cli.display import console
     from wsiseg.demo import write_demo_slide
 
     slide = out / "demo-slide.tiff"
     if not slide.exists():
-        with _console(stderr=True).status("making the demo slide"):
+        with console(stderr=True).status("making the demo slide"):
             write_demo_slide(slide)
     _run(_job([slide]), out, workers=workers, inline=inline, new=False)
 
@@ -251,7 +250,7 @@ app.command()(evaluate)
 @app.command()
 def version() -> None:
     """Print the version."""
-    _console().print(__version__, highlight=False)
+    typer.echo(__version__)
 
 
 def main() -> None:
@@ -261,9 +260,9 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except WsisegError as error:
-        from wsiseg.cli.display import error_panel
+        from wsiseg.cli.display import console, show_error
 
-        _console(stderr=True).print(error_panel(error))
+        show_error(console(stderr=True), error)
         sys.exit(1)
     except Exception as error:
         # click's errors of usage know how to show themselves, and their exit code
@@ -293,30 +292,26 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _console(stderr=True).print(
+        from wsiseg.cli.display import console
+
+        console(stderr=True).print(
             "Interrupted. Finished work is kept: run the same command to go on."
         )
         raise typer.Exit(130) from None
 
 
 def _finish(result: RunResult) -> None:
-    from wsiseg.cli.display import result_table
+    from wsiseg.cli.display import console, result_table
 
-    _console().print(result_table(result))
+    console().print(result_table(result))
     if result.failed:
         raise typer.Exit(1)
 
 
 def _progress() -> Any:
-    from wsiseg.cli.display import RunProgress
+    from wsiseg.cli.display import RunProgress, console
 
-    return RunProgress(_console(stderr=True))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
+    return RunProgress(console(stderr=True))
 
 
 if __name__ == "__main__":

@@ -140,6 +140,8 @@ def cut_regions(
         If no region has such a class or name, or no nucleus is left.
     """
     wanted = {name.casefold() for name in within}
+    # QuPath's points and lines bound nothing and are no nuclei.
+    regions = [r for r in regions if r.geometry.area > 0]
     areas = [r for r in regions if _labels(r) & wanted]
     nuclei = [r for r in regions if not _labels(r) & wanted]
     if wanted and not areas:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,13 +106,12 @@ class DaskExecutor:
 
 @contextmanager
 def _shielded_from_interrupts() -> Iterator[None]:
-    """Threads and processes started inside never hear Ctrl-C: the driver alone does.
-
-    The signal is blocked, not ignored: one that comes meanwhile is heard afterwards, and what
-    the cluster's threads start later inherits the shield.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes started inside ignore Ctrl-C: the driver alone hears it, and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)

@@ -6,13 +6,14 @@ import gzip
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry import mapping, shape
 
 from wsiseg.cells.batch import CellsInfo
@@ -134,9 +135,14 @@ def read_regions(path: Path) -> list[Region]:
         document = orjson.loads(_bounded_text(path))
     except orjson.JSONDecodeError as error:
         raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
-    return [
+    features = _features(document, path)
+    regions = [
         _region(feature, f"{path}, feature {number}")
-        for number, feature in enumerate(_features(document, path), start=1)
+        for number, feature in enumerate(features, start=1)
+    ]
+    sound = _sound([region.geometry for region in regions], path)
+    return [
+        replace(region, geometry=geometry) for region, geometry in zip(regions, sound, strict=True)
     ]
 
 
@@ -204,22 +210,31 @@ def _geometry(value: object, where: str) -> Any:
             "points and lines are read, so remove it or leave it out of the export"
         )
     try:
-        geometry = shapely.force_2d(shape(value))
-        points = shapely.get_coordinates(geometry)
+        return shape(value)
     except (shapely.errors.ShapelyError, ValueError, TypeError, LookupError) as error:
         raise ConfigurationError(f"{where}: its coordinates make no {kind}: {error}") from error
-    if not np.isfinite(points).all():
-        raise ConfigurationError(f"{where}: its coordinates are not all finite")
-    if (np.abs(points) > _FARTHEST_PX).any():
-        raise ConfigurationError(
-            f"{where}: its coordinates reach {np.abs(points).max():.3g}, but no slide has more "
-            f"than {_FARTHEST_PX:,} pixels a side; coordinates are pixels of full resolution"
-        )
-    if kind in _WITHOUT_AREA:
-        return geometry
-    if not geometry.is_valid:
-        # By structure a part drawn over twice stays inside, by line work it would be a hole.
-        geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    if geometry.area == 0:
-        raise ConfigurationError(f"{where} encloses no area")
-    return geometry
+
+
+def _sound(given: Sequence[Any], path: Path) -> NDArray[np.object_]:
+    """The geometries in two dimensions and valid; refuses those that cannot be."""
+    geometries: NDArray[np.object_] = shapely.force_2d(np.asarray(given, object))
+    points, owner = shapely.get_coordinates(geometries, return_index=True)
+    _refuse(path, owner[~np.isfinite(points).all(axis=1)], "has coordinates that are not finite")
+    _refuse(
+        path,
+        owner[(np.abs(points) > _FARTHEST_PX).any(axis=1)],
+        f"has coordinates beyond {_FARTHEST_PX:,}, larger than any slide; they count pixels of "
+        "full resolution",
+    )
+    broken = ~shapely.is_valid(geometries)
+    # By structure a part drawn over twice stays inside, by line work it would be a hole.
+    geometries[broken] = shapely.make_valid(
+        geometries[broken], method="structure", keep_collapsed=False
+    )
+    _refuse(path, np.flatnonzero(shapely.is_empty(geometries)), "encloses no area")
+    return geometries
+
+
+def _refuse(path: Path, features: NDArray[np.integer[Any]], why: str) -> None:
+    if len(features):
+        raise ConfigurationError(f"{path}, feature {features[0] + 1} {why}")

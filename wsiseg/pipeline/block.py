@@ -12,7 +12,7 @@ from wsiseg.pipeline.ledger import Ledger
 from wsiseg.pipeline.session import Clock, Session, open_session
 from wsiseg.pipeline.tile import segment_tile
 from wsiseg.slides.reader import Pixels
-from wsiseg.store.blocks import BlockRecord, write_block
+from wsiseg.store.blocks import BlockRecord, committed_block, write_block
 from wsiseg.store.folders import RunFolder
 from wsiseg.store.lock import lock_epoch
 from wsiseg.tiling import Block, Tile
@@ -41,6 +41,10 @@ def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
     folder = run.slide(task.slide)
     session = open_session(folder, task.key)
     block = session.blocks[task.column, task.row]
+    # The task may come a second time: its first worker died after the commit, before the answer.
+    known = committed_block(folder.block(block.name), task.key)
+    if known is not None:
+        return known
     found, record = segment_block(session, block)
     if lock_epoch(run) != task.epoch:
         raise StoreError(f"{run.root} is no longer held by the run that asked for this block")

@@ -81,16 +81,20 @@ def read_block(path: Path) -> tuple[Candidates, BlockRecord]:
 
 def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
     """Whole blocks of that key by name; damaged ones are deleted, to be done again."""
-    blocks = {}
-    for path in sorted(folder.blocks.glob("[0-9]*.parquet")):
-        try:
-            _, record = read_block(path)
-        except StoreError:
-            path.unlink()
-            continue
-        if record.key == key:
-            blocks[record.name] = record
-    return blocks
+    records = (committed_block(path, key) for path in sorted(folder.blocks.glob("[0-9]*.parquet")))
+    return {record.name: record for record in records if record is not None}
+
+
+def committed_block(path: Path, key: str) -> BlockRecord | None:
+    """The record of a whole block of that key; a damaged one is deleted."""
+    if not path.exists():
+        return None
+    try:
+        _, record = read_block(path)
+    except StoreError:
+        path.unlink(missing_ok=True)
+        return None
+    return record if record.key == key else None
 
 
 def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:

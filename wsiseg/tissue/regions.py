@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.rasterize import rasterize
 from wsiseg.errors import ConfigurationError
-from wsiseg.geometry import HUNDREDTHS
+from wsiseg.geometry import HUNDREDTHS, Frame
 from wsiseg.slides.slide import Slide
 from wsiseg.tissue.areas import Mask
 from wsiseg.tissue.mask import TissueCode, TissueMask, mask_frame
@@ -65,7 +65,7 @@ def tissue_from_regions(
     unwanted = {name.casefold() for name in exclude}
     labels = [_label(region).casefold() for region in regions]
     geometries = np.array([region.geometry for region in regions], object)
-    areal = shapely.area(geometries) > 0
+    areal: Mask = np.asarray(shapely.area(geometries)) > 0
     dropped = areal & np.array([label in unwanted for label in labels], np.bool_)
     taken = areal & ~dropped
     if wanted:
@@ -78,10 +78,9 @@ def tissue_from_regions(
         )
     frame = mask_frame(slide.level0)
     codes = np.full(frame.box.shape, TissueCode.BACKGROUND, np.uint8)
-    mask = TissueMask(codes, frame, "regions")
     outside = _outside(slide, geometries)
-    codes[_drawn(slide, mask, geometries[taken & ~outside])] = TissueCode.TISSUE
-    codes[_drawn(slide, mask, geometries[dropped & ~outside])] = TissueCode.EXCLUDED
+    codes[_drawn(slide, frame, geometries[taken & ~outside])] = TissueCode.TISSUE
+    codes[_drawn(slide, frame, geometries[dropped & ~outside])] = TissueCode.EXCLUDED
     warnings = []
     if not areal.all():
         warnings.append(
@@ -112,11 +111,11 @@ def _outside(slide: Slide, geometries: NDArray[np.object_]) -> Mask:
     """Geometries whose bounds share nothing with the slide, ``[n]``."""
     low, high = np.hsplit(shapely.bounds(geometries) + _origin(slide) * 2, 2)
     size = slide.level0.size
-    outside: Mask = ((high <= 0) | (low >= (size.width, size.height))).any(axis=1)
+    outside: Mask = np.any((high <= 0) | (low >= (size.width, size.height)), axis=1)
     return outside
 
 
-def _drawn(slide: Slide, mask: TissueMask, geometries: NDArray[np.object_]) -> Mask:
+def _drawn(slide: Slide, frame: Frame, geometries: NDArray[np.object_]) -> Mask:
     """Pixels whose centre lies in any of the geometries."""
     outlines = _outlines(geometries, _origin(slide))
     count = len(outlines)
@@ -125,8 +124,8 @@ def _drawn(slide: Slide, mask: TissueMask, geometries: NDArray[np.object_]) -> M
             outlines,
             np.ones(count, np.uint32),
             np.arange(count),
-            mask.frame.box,
-            mask.frame.scale_to(slide.level0),
+            frame.box,
+            frame.scale_to(slide.level0),
         )
         > 0
     )
