@@ -7,12 +7,13 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsiseg.errors import ConfigurationError
 
+if TYPE_CHECKING:
     from wsiseg.evaluation.pairs import MppRule
 
 Folders = list[Path] | None
