@@ -20,6 +20,14 @@ import zarr
 import wsiseg
 from wsiseg.store.folders import RunFolder, SlideFolder
 
+FAST_MODEL = "classical-he"
+"""What tests run where any model will do."""
+
+
+def job_of(*paths: Path, **settings: Any) -> wsiseg.Job:
+    """A job, of the fast model unless another is named."""
+    return wsiseg.Job.of(*paths, **{"model": FAST_MODEL, **settings})
+
 
 def slide_folder(out: Path) -> SlideFolder:
     """The folder of the only slide of a run."""

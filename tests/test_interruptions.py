@@ -14,8 +14,10 @@ import pytest
 
 import wsiseg
 from runs import (
+    FAST_MODEL,
     assert_equal_results,
     committed,
+    job_of,
     kill_group,
     plain,
     slide_folder,
@@ -35,21 +37,21 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed")
-    assert not wsiseg.run(wsiseg.Job.of(demo), out, inline=True).failed
+    assert not wsiseg.run(job_of(demo), out, inline=True).failed
     return out
 
 
 def test_kill_of_everything_resumes_with_what_was_committed(
     demo: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start("run", demo, "-o", tmp_path, "--workers", "2")
+    process = start("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
     wait_until(lambda: len(committed(tmp_path)) >= 2, process)
     kill_group(process)
     before = committed(tmp_path)
     total = len(committed(undisturbed))
     assert 2 <= len(before) < total, "the kill came too late to prove anything"
     assert not slide_folder(tmp_path).report.exists()
-    done = wsiseg_command("run", demo, "-o", tmp_path, "--workers", "2")
+    done = wsiseg_command("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
     assert done.returncode == 0, done.stderr
     after = committed(tmp_path)
     assert {name: after[name] for name in before} == before, "a finished block was computed again"
@@ -60,7 +62,7 @@ def test_kill_of_everything_resumes_with_what_was_committed(
 def test_kill_of_a_worker_costs_its_blocks_only(
     demo: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start("run", demo, "-o", tmp_path, "--workers", "2")
+    process = start("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
     wait_until(lambda: len(committed(tmp_path)) >= 1, process)
     before = committed(tmp_path)
     workers = [
@@ -80,7 +82,7 @@ def test_kill_of_a_worker_costs_its_blocks_only(
 def test_interrupt_ends_cleanly_and_the_next_call_goes_on(
     demo: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start("run", demo, "-o", tmp_path, "--workers", "2")
+    process = start("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
     wait_until(lambda: len(committed(tmp_path)) >= 1, process)
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
@@ -91,7 +93,7 @@ def test_interrupt_ends_cleanly_and_the_next_call_goes_on(
     _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
     before = committed(tmp_path)
-    done = wsiseg_command("run", demo, "-o", tmp_path, "--inline")
+    done = wsiseg_command("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--inline")
     assert done.returncode == 0, done.stderr
     after = committed(tmp_path)
     assert {name: after[name] for name in before} == before
@@ -119,7 +121,7 @@ def test_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     demo: Path, undisturbed: Path, small_disk: Path
 ) -> None:
     out = small_disk / "out"
-    done = wsiseg_command("run", demo, "-o", out, "--workers", "2")
+    done = wsiseg_command("run", demo, "--model", FAST_MODEL, "-o", out, "--workers", "2")
     assert done.returncode == 1
     assert "disk is full" in plain(done.stderr)
     assert small_disk.name in plain(done.stderr)
@@ -127,7 +129,7 @@ def test_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     assert committed(out)
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     before = committed(out)
-    done = wsiseg_command("run", demo, "-o", out, "--workers", "2")
+    done = wsiseg_command("run", demo, "--model", FAST_MODEL, "-o", out, "--workers", "2")
     assert done.returncode == 0, done.stderr
     after = committed(out)
     assert {name: after[name] for name in before} == before

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import wsiseg
+from runs import job_of
 from wsiseg.job import Export
 
 FAST: tuple[Export, ...] = ("table", "geojson")
@@ -29,13 +30,17 @@ class Expected:
 
 
 FLUO = {"model": "classical-fluo"}
+HE = {"model": "nuclei-he"}
 
 EXPECTED = (
     Expected("CMU-1-Small-Region.svs", nuclei=(1500, 6000)),
+    Expected("CMU-1-Small-Region.svs", HE, nuclei=(1500, 8000)),
     Expected("giardia_HE_GT450_lefthalf.svs", nuclei=(70_000, 160_000)),
     Expected("metaplasia_IHC_trypsin_20x.svs", nuclei=(3000, 60_000)),
+    Expected("metaplasia_IHC_trypsin_20x.svs", HE, nuclei=(20_000, 90_000)),
     Expected("TCGA-CR-7395-01A-01-TS1.svs", refused="--mpp"),
     Expected("TCGA-CR-7395-01A-01-TS1.svs", {"mpp": 0.5}, nuclei=(500, 40_000)),
+    Expected("TCGA-CR-7395-01A-01-TS1.svs", {**HE, "mpp": 0.5}, nuclei=(500, 40_000)),
     Expected("test3-DAPI-2-(387).ndpi", refused="classical-fluo"),
     Expected("test3-DAPI-2-(387).ndpi", FLUO, refused="--channel"),
     Expected("test3-DAPI-2-(387).ndpi", {**FLUO, "channel": "blue"}, nuclei=(1500, 5000)),
@@ -59,7 +64,7 @@ EXPECTED = (
 
 @pytest.mark.parametrize("expected", EXPECTED, ids=str)
 def test_expected_outcome(slides: Path, tmp_path: Path, expected: Expected) -> None:
-    job = wsiseg.Job.of(slides / expected.file, exports=FAST, **expected.settings)
+    job = job_of(slides / expected.file, exports=FAST, **expected.settings)
     result = wsiseg.run(job, tmp_path, inline=True)
     (outcome,) = result.slides.values()
     if expected.nuclei is None:

@@ -14,7 +14,14 @@ import zarr
 from shapely.geometry import shape
 
 import wsiseg
-from runs import assert_equal_results, committed, read_features, slide_folder, wsiseg_command
+from runs import (
+    assert_equal_results,
+    committed,
+    job_of,
+    read_features,
+    slide_folder,
+    wsiseg_command,
+)
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import (
     ConfigurationError,
@@ -36,7 +43,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished")
-    result = wsiseg.run(wsiseg.Job.of(demo), out, inline=True)
+    result = wsiseg.run(job_of(demo), out, inline=True)
     assert not result.failed
     return out
 
@@ -82,7 +89,7 @@ def test_id_uuid_and_label_lead_to_each_other(finished: Path) -> None:
 @pytest.mark.parametrize("mpp", [None, 0.3])
 def test_overlay_drawn_again_is_the_mask(demo: Path, tmp_path: Path, mpp: float | None) -> None:
     """Pixel for pixel, where frame pixels are level-0 pixels and where they are not."""
-    job = wsiseg.Job.of(demo, mpp=mpp, exports=("geojson", "labels", "table"))
+    job = job_of(demo, mpp=mpp, exports=("geojson", "labels", "table"))
     wsiseg.run(job, tmp_path, inline=True)
     run = wsiseg.open_run(tmp_path)
     (name,) = run.complete
@@ -112,7 +119,7 @@ def test_overlay_drawn_again_is_the_mask(demo: Path, tmp_path: Path, mpp: float 
 def test_same_results_for_every_tile_and_worker(
     demo: Path, finished: Path, tmp_path: Path, core: int, workers: int
 ) -> None:
-    job = wsiseg.Job.of(demo, core=core)
+    job = job_of(demo, core=core)
     result = wsiseg.run(job, tmp_path, inline=workers == 0, workers=workers or None)
     assert not result.failed
     assert_equal_results(finished, tmp_path)
@@ -120,24 +127,24 @@ def test_same_results_for_every_tile_and_worker(
 
 def test_running_again_does_nothing(demo: Path, finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in slide_folder(finished).root.rglob("*")}
-    result = wsiseg.run(wsiseg.Job.of(demo), finished, inline=True)
+    result = wsiseg.run(job_of(demo), finished, inline=True)
     assert not result.failed
     assert before == {p: p.stat().st_mtime_ns for p in slide_folder(finished).root.rglob("*")}
 
 
 def test_lost_outputs_are_written_again_without_segmenting(demo: Path, tmp_path: Path) -> None:
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     blocks = committed(tmp_path)
     table = slide_folder(tmp_path).root / "cells.parquet"
     content = pq.read_table(table)
     table.unlink()
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     assert pq.read_table(table).equals(content)
     assert committed(tmp_path) == blocks
 
 
 def test_damaged_block_is_done_again(demo: Path, finished: Path, tmp_path: Path) -> None:
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     folder = slide_folder(tmp_path)
     block = sorted(folder.blocks.iterdir())[0]
     content = bytearray(block.read_bytes())
@@ -146,14 +153,14 @@ def test_damaged_block_is_done_again(demo: Path, finished: Path, tmp_path: Path)
     other = sorted(folder.blocks.iterdir())[1].stat().st_mtime_ns
     folder.report.unlink()
     (folder.root / "stitch.json").unlink()
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     assert_equal_results(finished, tmp_path)
     assert sorted(folder.blocks.iterdir())[1].stat().st_mtime_ns == other
 
 
 def test_other_settings_ask_for_another_place(demo: Path, tmp_path: Path) -> None:
-    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), tmp_path, inline=True)
-    other = wsiseg.Job.of(demo, exports=("table",), tissue="none")
+    wsiseg.run(job_of(demo, exports=("table",)), tmp_path, inline=True)
+    other = job_of(demo, exports=("table",), tissue="none")
     result = wsiseg.run(other, tmp_path, inline=True)
     (failed,) = result.failed
     assert "tissue" in failed.reason
@@ -165,23 +172,23 @@ def test_other_settings_ask_for_another_place(demo: Path, tmp_path: Path) -> Non
 def test_another_core_goes_on_with_the_lattice_begun(
     demo: Path, finished: Path, tmp_path: Path
 ) -> None:
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     blocks = committed(tmp_path)
     slide_folder(tmp_path).report.unlink()
-    wsiseg.run(wsiseg.Job.of(demo, core=512), tmp_path, inline=True)
+    wsiseg.run(job_of(demo, core=512), tmp_path, inline=True)
     assert committed(tmp_path) == blocks
 
 
 def test_two_drivers_do_not_share_a_run(demo: Path, tmp_path: Path) -> None:
     with locked(RunFolder(tmp_path)), pytest.raises(RunLockedError, match="another run"):
-        wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+        wsiseg.run(job_of(demo), tmp_path, inline=True)
 
 
 def test_a_bad_slide_does_not_stop_the_others(demo: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.svs"
     bad.write_bytes(b"not a slide at all" * 50)
     out = tmp_path / "out"
-    result = wsiseg.run(wsiseg.Job.of(bad, demo, exports=("table",)), out, inline=True)
+    result = wsiseg.run(job_of(bad, demo, exports=("table",)), out, inline=True)
     (failed,) = result.failed
     assert failed.name == "bad.svs"
     run = wsiseg.open_run(out)
@@ -207,7 +214,7 @@ def test_overlays_lie_in_the_frame_qupath_shows(
     path = tmp_path / "bounded.tiff"
     path.write_bytes(b"pixels come from the array")
     out = tmp_path / "out"
-    result = wsiseg.run(wsiseg.Job.of(path), out, inline=True)
+    result = wsiseg.run(job_of(path), out, inline=True)
     assert not result.failed
     run = wsiseg.open_run(out)
     features = read_features(run.file("bounded.tiff", "geojson"))
@@ -238,7 +245,7 @@ def test_regions_from_qupath_bound_the_nuclei(demo: Path, tmp_path: Path) -> Non
     import json
 
     regions.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    job = wsiseg.Job.of(demo, tissue=str(regions), include=("Tumor",), exclude=("Necrosis",))
+    job = job_of(demo, tissue=str(regions), include=("Tumor",), exclude=("Necrosis",))
     out = tmp_path / "out"
     assert not wsiseg.run(job, out, inline=True).failed
     cells = wsiseg.open_run(out).cells("demo.tiff")
@@ -251,22 +258,22 @@ def test_regions_from_qupath_bound_the_nuclei(demo: Path, tmp_path: Path) -> Non
 
 def test_unknown_settings_are_refused(demo: Path) -> None:
     with pytest.raises(ConfigurationError, match="colour"):
-        wsiseg.Job.of(demo, colour="blue")
+        job_of(demo, colour="blue")
     with pytest.raises(ConfigurationError, match="does not exist"):
-        wsiseg.Job.of(demo.parent / "nowhere.svs")
+        job_of(demo.parent / "nowhere.svs")
 
 
 def test_list_of_slides(demo: Path, tmp_path: Path) -> None:
     listed = tmp_path / "slides.csv"
     listed.write_text(f"path,mpp\n{demo},0.5\n")
-    (entry,) = wsiseg.Job.of(listed).slides
+    (entry,) = job_of(listed).slides
     assert entry.mpp == 0.5
     listed.write_text(f"path,mmp\n{demo},0.5\n")
     with pytest.raises(ConfigurationError, match="mmp"):
-        wsiseg.Job.of(listed)
+        job_of(listed)
     listed.write_text("path,mpp\nnowhere.svs,0.5\n")
     with pytest.raises(ConfigurationError, match="line 2"):
-        wsiseg.Job.of(listed)
+        job_of(listed)
 
 
 def test_not_a_run_directory(tmp_path: Path) -> None:
@@ -301,7 +308,7 @@ def test_an_almost_empty_slide_is_flagged(tmp_path: Path) -> None:
         resolutionunit=3,
     )
     out = tmp_path / "out"
-    result = wsiseg.run(wsiseg.Job.of(path), out, inline=True)
+    result = wsiseg.run(job_of(path), out, inline=True)
     assert not result.failed
     run = wsiseg.open_run(out)
     report = run.report("empty.tiff")
@@ -319,7 +326,7 @@ def test_another_lattice_in_the_same_process_and_place(demo: Path, tmp_path: Pat
     for core in (1024, 512):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
-        job = wsiseg.Job.of(demo, core=core, exports=("table",))
+        job = job_of(demo, core=core, exports=("table",))
         assert not wsiseg.run(job, out, inline=True).failed
         tables.append(wsiseg.open_run(out).cells("demo.tiff"))
         assert wsiseg.open_run(out).report("demo.tiff")["lattice"]["core_px"] == core
@@ -327,10 +334,10 @@ def test_another_lattice_in_the_same_process_and_place(demo: Path, tmp_path: Pat
 
 
 def test_a_refusal_leaves_what_is_finished(demo: Path, tmp_path: Path) -> None:
-    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), tmp_path, inline=True)
+    wsiseg.run(job_of(demo, exports=("table",)), tmp_path, inline=True)
     report = slide_folder(tmp_path).report.read_bytes()
     for settings in ({"tissue": "none"}, {"reader": "unknown"}, {"channel": "red"}):
-        refused = wsiseg.run(wsiseg.Job.of(demo, **settings), tmp_path, inline=True)
+        refused = wsiseg.run(job_of(demo, **settings), tmp_path, inline=True)
         assert refused.failed
         run = wsiseg.open_run(tmp_path)
         assert run.complete == ("demo.tiff",)
@@ -342,16 +349,16 @@ def test_another_slide_of_the_same_name_gets_its_own_folder(demo: Path, tmp_path
     import shutil
 
     out = tmp_path / "out"
-    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), out, inline=True)
+    wsiseg.run(job_of(demo, exports=("table",)), out, inline=True)
     table = slide_folder(out).root / "cells.parquet"
     before = table.stat().st_mtime_ns
     other = tmp_path / "other" / demo.name
     other.parent.mkdir()
     shutil.copy(demo, other)
-    job = wsiseg.Job.of(other, exports=("table",))
+    job = job_of(other, exports=("table",))
     assert not wsiseg.run(job, out, inline=True, new=True).failed
     assert len(wsiseg.open_run(out).complete) == 2
-    both = wsiseg.Job.of(other, demo, exports=("table",))
+    both = job_of(other, demo, exports=("table",))
     assert all(o.seconds == 0 for o in wsiseg.run(both, out, inline=True).slides.values())
     assert table.stat().st_mtime_ns == before
 
@@ -364,8 +371,8 @@ def test_exports_of_slides_run_with_different_settings(demo: Path, tmp_path: Pat
     second = tmp_path / "second.tiff"
     shutil.copy(demo, second)
     out = tmp_path / "out"
-    wsiseg.run(wsiseg.Job.of(demo, exports=("table",)), out, inline=True)
-    stated = wsiseg.Job.of(second, mpp=0.4, exports=("table", "labels"), ngff="0.4")
+    wsiseg.run(job_of(demo, exports=("table",)), out, inline=True)
+    stated = job_of(second, mpp=0.4, exports=("table", "labels"), ngff="0.4")
     wsiseg.run(stated, out, inline=True)
     second.unlink()
     result = export_run(out, {"exports": ("geojson",)}, inline=True)
@@ -384,7 +391,7 @@ def test_exports_of_slides_run_with_different_settings(demo: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("harm", ["part", "index", "stitch", "plan", "tissue", "table", "labels"])
 def test_harmed_files_are_made_again(demo: Path, finished: Path, tmp_path: Path, harm: str) -> None:
-    wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True)
+    wsiseg.run(job_of(demo), tmp_path, inline=True)
     folder = slide_folder(tmp_path)
     blocks = committed(tmp_path)
     harmed = {
@@ -399,7 +406,7 @@ def test_harmed_files_are_made_again(demo: Path, finished: Path, tmp_path: Path,
     harmed.write_bytes(harmed.read_bytes()[: harmed.stat().st_size // 2])
     if harm in ("part", "index", "stitch", "plan", "tissue"):
         folder.report.unlink()
-    assert not wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True).failed
+    assert not wsiseg.run(job_of(demo), tmp_path, inline=True).failed
     assert_equal_results(finished, tmp_path)
     assert committed(tmp_path) == blocks
 
@@ -409,16 +416,16 @@ def test_places_that_cannot_hold_a_run(demo: Path, tmp_path: Path) -> None:
     taken.write_text("in the way")
     for place in (taken, Path("/proc/wsiseg")):
         with pytest.raises(StoreError, match="cannot write"):
-            wsiseg.run(wsiseg.Job.of(demo), place, inline=True)
+            wsiseg.run(job_of(demo), place, inline=True)
     out = tmp_path / "out"
     (out / "slides").mkdir(parents=True)
     (out / "slides" / "demo.tiff").write_text("in the way")
-    result = wsiseg.run(wsiseg.Job.of(demo), out, inline=True)
+    result = wsiseg.run(job_of(demo), out, inline=True)
     assert result.failed
     assert "unexpected" not in result.failed[0].reason
     (out / "manifest.json").write_text("{}")
     with pytest.raises(StoreError, match="not a manifest"):
-        wsiseg.run(wsiseg.Job.of(demo), out, inline=True)
+        wsiseg.run(job_of(demo), out, inline=True)
 
 
 def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
@@ -445,9 +452,19 @@ def test_mistakes_of_a_notebook_user(demo: Path, finished: Path, tmp_path: Path)
     with pytest.raises(ConfigurationError, match=r"Job\.of"):
         wsiseg.run(demo, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="takes no workers"):
-        wsiseg.run(wsiseg.Job.of(demo), tmp_path, inline=True, workers=2)
+        wsiseg.run(job_of(demo), tmp_path, inline=True, workers=2)
     run = wsiseg.open_run(finished)
     with pytest.raises(ConfigurationError, match="area_um2"):
         run.cells("demo.tiff", columns=["area"])
     with pytest.raises(ConfigurationError, match=r"demo\.tiff"):
         run.cells("other.tiff")
+
+
+def test_the_network_gives_the_same_for_every_tile_and_worker(demo: Path, tmp_path: Path) -> None:
+    settings = {"model": "nuclei-he", "tissue": "none"}
+    for core, workers in ((1024, 0), (512, 0), (896, 2)):
+        job = job_of(demo, core=core, **settings)
+        out = tmp_path / str(core)
+        assert not wsiseg.run(job, out, inline=workers == 0, workers=workers or None).failed
+    assert_equal_results(tmp_path / "1024", tmp_path / "512")
+    assert_equal_results(tmp_path / "1024", tmp_path / "896")

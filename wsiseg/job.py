@@ -14,7 +14,7 @@ from wsiseg.errors import ConfigurationError
 Export = Literal["table", "geojson", "tissue", "labels", "overview"]
 ALL_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "overview")
 
-DEFAULT_MODEL = "classical-he"
+DEFAULT_MODEL = "nuclei-he"
 
 TISSUE_METHODS = ("auto", "none")
 

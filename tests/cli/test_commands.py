@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import wsiseg
-from runs import committed, plain, slide_folder, wsiseg_command
+from runs import FAST_MODEL, committed, plain, slide_folder, wsiseg_command
 from wsiseg.demo import write_demo_slide
 
 
@@ -20,7 +20,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     done = wsiseg_command("--help")
     assert done.returncode == 0
-    for command in ("run", "info", "plan", "demo", "export", "version"):
+    for command in ("run", "info", "plan", "demo", "export", "evaluate", "train", "version"):
         assert command in done.stdout
 
 
@@ -55,7 +55,9 @@ def test_plan_writes_nothing(demo: Path, tmp_path: Path) -> None:
 
 def test_run_then_export_anew(demo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = wsiseg_command("run", demo, "-o", out, "--inline", "--export", "table")
+    done = wsiseg_command(
+        "run", demo, "-o", out, "--inline", "--model", FAST_MODEL, "--export", "table"
+    )
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr, "no animation where there is no terminal"
     folder = slide_folder(out)
@@ -77,7 +79,7 @@ def test_run_then_export_anew(demo: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--ngff", "3"), "ngff"),
-        (("--model", "hovernet"), "classical-he"),
+        (("--model", "hovernet"), "nuclei-he"),
         (("--mpp", "0"), "mpp"),
         (("--export", "pdf"), "exports"),
         (("--damaged", "ignore"), "damaged"),

@@ -39,7 +39,12 @@ Slides = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.", show_default=False)]
-Model = Annotated[str, typer.Option(help="Segmenter: classical-he or classical-fluo.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Segmenter: nuclei-he, classical-he, classical-fluo, or the folder of a trained one."
+    ),
+]
 Mpp = Annotated[
     float | None, typer.Option(help="Pixel size of level 0 in µm/px, in place of the header's.")
 ]
@@ -87,7 +92,7 @@ Inline = Annotated[bool, typer.Option("--inline", help="Do everything in this pr
 def run(
     slides: Slides,
     out: Out,
-    model: Model = "classical-he",
+    model: Model = "nuclei-he",
     mpp: Mpp = None,
     channel: Channel = None,
     reader: Reader = "auto",
@@ -151,7 +156,7 @@ def info(
 def plan(
     slides: Slides,
     out: Out,
-    model: Model = "classical-he",
+    model: Model = "nuclei-he",
     mpp: Mpp = None,
     channel: Channel = None,
     reader: Reader = "auto",
@@ -204,7 +209,9 @@ def demo(
     if not slide.exists():
         with console(stderr=True).status("making the demo slide"):
             write_demo_slide(slide)
-    _run(_job([slide]), out, workers=workers, inline=inline, new=False)
+    # The slide is strong DAB, which the network was not trained on.
+    job = _job([slide], model="classical-he")
+    _run(job, out, workers=workers, inline=inline, new=False)
 
 
 @app.command()
@@ -245,6 +252,24 @@ def export(
 
 
 app.command()(evaluate)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file of settings.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+) -> None:
+    """Train a network on labelled images; run it again after an interruption to go on.
+
+    The folder can then be given to --model.
+    """
+    from wsiseg.cli.display import console
+    from wsiseg.cli.train_display import TrainingProgress
+    from wsiseg.training.api import train as train_model
+
+    with _interruptible(), TrainingProgress(console(stderr=True)) as progress:
+        train_model(config, out, progress.step)
+    console().print(f"Model in {out}", highlight=False)
 
 
 @app.command()

@@ -166,7 +166,7 @@ def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple
                 "choose --model classical-fluo and name the nuclear channel, e.g. "
                 f"--channel {names[-1]}"
                 if slide.facts.illumination == "fluorescence"
-                else "choose --model classical-he"
+                else "choose --model nuclei-he"
             )
         )
     if spec.channels == 3:

@@ -93,6 +93,8 @@ class OpenVinoRuntime:
                     "INFERENCE_PRECISION_HINT": self._precision,
                     "INFERENCE_NUM_THREADS": inference_threads(),
                     "NUM_STREAMS": 1,
+                    # Pinned threads of several processes would all sit on the first core.
+                    "ENABLE_CPU_PINNING": False,
                 }
                 self._compiled = self._core.compile_model(graph, "CPU", settings)
             return self._compiled

@@ -24,9 +24,9 @@ from wsiseg.slides.reader import Pixels
 
 NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
 
-PIECE = 1408
-"""Larger windows are run in pieces of this many pixels a side, so that the 300 bytes a pixel that
-running one takes are bounded."""
+PIECE = 2368
+"""Larger windows are run in pieces of this many pixels a side, so that the 280 bytes a pixel that
+running one takes are bounded. It holds a core of 2,048 px with its halo."""
 
 _BYTES_PER_PX = 128
 """Of the largest window a tile may ask for; the pieces' own memory spread over it."""
