@@ -221,6 +221,8 @@ class _Pyramid:
                 height, width = every_second.shape
                 top, left = dy * half, dx * half
                 pixels[top : top + height, left : left + width] = every_second
+                # Else the finished shard of every level would stay while the next is made.
+                del below, every_second
         return pixels
 
 
