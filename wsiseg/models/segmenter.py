@@ -26,6 +26,10 @@ class NucleusClass:
     color: tuple[int, int, int]
 
 
+NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
+"""The class of models that tell none apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """All that is needed to use a model rightly; travels with its weights.

@@ -17,7 +17,8 @@ from wsiseg.models.classical.rule import (
     make_relief,
     slide_threshold,
 )
-from wsiseg.models.segmenter import Instances, ModelSpec, NucleusClass, Statistics
+from wsiseg.models.classical.spec import classical_spec
+from wsiseg.models.segmenter import Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
 from wsiseg.stain import Stains, Vector, amount, amount_tables, default_stains, measure_stains
 
@@ -40,8 +41,6 @@ RULE = Rule(
     least_fit=192,
 )
 
-NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
-
 _EMPTY = 40
 _BOUNDS = (90, 700)
 _TOLERATED_DAB = 256
@@ -56,21 +55,8 @@ class BrightfieldSegmenter:
 
     def __init__(self, rule: Rule = RULE) -> None:
         self._rule = rule
-        self._spec = ModelSpec(
-            name="classical-he",
-            sha256=rule.sha256("haematoxylin"),
-            illumination="brightfield",
-            mpp=0.5,
-            mpp_range=(0.45, 0.55),
-            core=1024,
-            halo=halo(rule),
-            reach_px=rule.reach_px,
-            stride=1,
-            exact=True,
-            channels=3,
-            classes=(NUCLEUS,),
-            licence="Apache-2.0",
-            bytes_per_px=36,
+        self._spec = classical_spec(
+            "classical-he", rule, kind="haematoxylin", illumination="brightfield", channels=3
         )
 
     @property
@@ -135,11 +121,6 @@ class BrightfieldSegmenter:
     def decode(self, prediction: list[Relief]) -> list[Instances]:
         """The instances of every window."""
         return [find_instances(relief, self._rule) for relief in prediction]
-
-
-def halo(rule: Rule) -> int:
-    """Margin of a tile: the reach and room for a nucleus with its neighbours, in steps of 16."""
-    return -(-(rule.reach_px + 48) // 16) * 16
 
 
 def steadied(stains: Stains) -> Stains:

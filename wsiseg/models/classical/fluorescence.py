@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError
-from wsiseg.models.classical.brightfield import NUCLEUS, halo
 from wsiseg.models.classical.rule import (
     LEVELS,
     Relief,
@@ -17,6 +16,7 @@ from wsiseg.models.classical.rule import (
     make_relief,
     slide_threshold,
 )
+from wsiseg.models.classical.spec import classical_spec
 from wsiseg.models.segmenter import Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
 
@@ -52,21 +52,8 @@ class FluorescenceSegmenter:
 
     def __init__(self, rule: Rule = RULE) -> None:
         self._rule = rule
-        self._spec = ModelSpec(
-            name="classical-fluo",
-            sha256=rule.sha256("fluorescence"),
-            illumination="fluorescence",
-            mpp=0.5,
-            mpp_range=(0.45, 0.55),
-            core=1024,
-            halo=halo(rule),
-            reach_px=rule.reach_px,
-            stride=1,
-            exact=True,
-            channels=1,
-            classes=(NUCLEUS,),
-            licence="Apache-2.0",
-            bytes_per_px=36,
+        self._spec = classical_spec(
+            "classical-fluo", rule, kind="fluorescence", illumination="fluorescence", channels=1
         )
 
     @property

@@ -19,10 +19,8 @@ from wsiseg.models.network.runtime import (
     run_in_pieces,
 )
 from wsiseg.models.network.stars import StarRule, find_stars
-from wsiseg.models.segmenter import Instances, ModelSpec, NucleusClass, Statistics
+from wsiseg.models.segmenter import NUCLEUS, Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
-
-NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
 
 PIECE = 2368
 """Larger windows are run in pieces of this many pixels a side, so that the 280 bytes a pixel that
