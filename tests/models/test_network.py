@@ -163,7 +163,8 @@ def test_runtimes_agree_on_instances(
 ) -> None:
     needs_torch()
     other = NetworkSegmenter(WEIGHTS, runtime="torch")
-    assert other.spec.sha256 != segmenter.spec.sha256
+    assert other.spec.sha256 == segmenter.spec.sha256
+    assert other.spec.runtime != segmenter.spec.runtime
     (one,), (two,) = (s.decode(s.predict(tissue[np.newaxis], {})) for s in (segmenter, other))
     overlap = np.zeros((len(one) + 1, len(two) + 1))
     np.add.at(overlap, (one.labels, two.labels), 1)

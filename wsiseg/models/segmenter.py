@@ -57,6 +57,9 @@ class ModelSpec:
         Index ``i`` of ``Instances.classes`` means ``classes[i]``.
     licence, data_licence, trained_on
         SPDX expressions of the weights and of the training data, and the data sets' names.
+    parameters, runtime
+        Digest of whatever else decides its answers (thresholds of the decoding, say), and what
+        runs it in which precision.
     bytes_per_px
         Peak memory of ``predict`` and ``decode`` together, in bytes a window pixel.
     """
@@ -76,6 +79,8 @@ class ModelSpec:
     licence: str
     data_licence: str = ""
     trained_on: tuple[str, ...] = ()
+    parameters: str = ""
+    runtime: str = ""
     bytes_per_px: int = 64
 
 

@@ -32,6 +32,7 @@ _PACKAGES = (
     "pyarrow",
     "shapely",
     "dask",
+    "openvino",
 )
 
 

@@ -69,13 +69,9 @@ class NetworkSegmenter:
         self._margin = -(-described.network.reach_px // stride) * stride
         self._spec = ModelSpec(
             name=described.name,
-            sha256=digest(
-                {
-                    "weights": described.sha256[WEIGHTS],
-                    "decoding": described.decoding.model_dump(),
-                    "runtime": self._runtime.identity,
-                }
-            ),
+            sha256=described.sha256[WEIGHTS],
+            parameters=digest(described.decoding.model_dump()),
+            runtime=self._runtime.identity,
             illumination="brightfield",
             mpp=described.mpp,
             mpp_range=described.mpp_range,
