@@ -88,6 +88,8 @@ class Job(BaseModel):
         Side of the square regions that the GeoJSON is split into; ``None``: one file.
     core
         Side of a tile in frame pixels; ``None``: the model's own.
+    commercial
+        Refuse a model whose weights or training data forbid commercial use.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +107,7 @@ class Job(BaseModel):
     ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: Annotated[float, Field(gt=0)] | None = None
     core: Annotated[int, Field(ge=64, le=4096)] | None = None
+    commercial: bool = False
 
     @classmethod
     def of(cls, *paths: str | Path, **settings: object) -> Job:

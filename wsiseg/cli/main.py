@@ -109,6 +109,10 @@ def run(
     new: Annotated[
         bool, typer.Option("--new", help="Segment again what other settings made in OUT.")
     ] = False,
+    commercial: Annotated[
+        bool,
+        typer.Option("--commercial", help="Refuse models that forbid commercial use."),
+    ] = False,
 ) -> None:
     """Segment slides and write tables, QuPath overlays, label pyramids and reports.
 
@@ -128,6 +132,7 @@ def run(
         ngff=ngff,
         split_um=split,
         core=core,
+        commercial=commercial,
     )
     _run(job, out, workers=workers, inline=inline, new=new)
 

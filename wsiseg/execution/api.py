@@ -18,6 +18,7 @@ from wsiseg.execution.memory import MemoryWatch, choose_workers, plan_memory
 from wsiseg.execution.progress import Progress, Quiet
 from wsiseg.files import sweep
 from wsiseg.job import Job, SlideEntry
+from wsiseg.models.licence import require_commercial
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.report import versions
 from wsiseg.store.folders import RunFolder, read_manifest, write_manifest
@@ -91,6 +92,8 @@ def run(
     """
     if not isinstance(job, Job):
         raise ConfigurationError("run takes a job: wsiseg.run(wsiseg.Job.of('slide.svs'), 'out')")
+    if job.commercial:
+        require_commercial(load_segmenter(job.model).spec)
     folder = RunFolder(Path(out).resolve())
     return _lead(
         folder,
