@@ -78,12 +78,13 @@ def test_run_then_export_anew(demo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--ngff", "3"), "ngff"),
+        (("--ngff", "3"), "--ngff: "),
         (("--model", "hovernet"), "nuclei-he"),
-        (("--mpp", "0"), "mpp"),
-        (("--export", "pdf"), "exports"),
-        (("--damaged", "ignore"), "damaged"),
-        (("--core", "17"), "core"),
+        (("--mpp", "0"), "--mpp: "),
+        (("--export", "pdf"), "--export: "),
+        (("--damaged", "ignore"), "--damaged: "),
+        (("--core", "17"), "--core: "),
+        (("--split", "-1"), "--split: "),
         (("--reader", "bioformats"), "tiffslide"),
         (("--tissue", "nowhere.geojson"), "nowhere.geojson"),
         (("--channel", "DAPI"), "--channel"),

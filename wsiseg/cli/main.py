@@ -6,6 +6,7 @@ not be done; 2, wrong usage; 130, interrupted.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import typer
 
 from wsiseg import __version__
 from wsiseg.cli.evaluate_command import evaluate
-from wsiseg.errors import WsisegError
+from wsiseg.errors import ConfigurationError, WsisegError
 
 if TYPE_CHECKING:
     from wsiseg.execution.api import RunResult
@@ -306,7 +307,21 @@ def main() -> None:
 def _job(paths: list[Path], **settings: Any) -> Job:
     from wsiseg.job import Job
 
-    return Job.of(*paths, **settings)
+    try:
+        return Job.of(*paths, **settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(_in_options(str(error))) from error
+
+
+def _in_options(message: str) -> str:
+    """A message on settings of a job with the options' names in their place."""
+    names = "exports|split_um|ngff|damaged|core|mpp|tissue|reader"
+    flags = {"exports": "--export", "split_um": "--split"}
+    return re.sub(
+        rf"(^|; )({names})(\.\d+)?: ",
+        lambda found: f"{found[1]}{flags.get(found[2], '--' + found[2])}: ",
+        message,
+    )
 
 
 def _run(job: Job, out: Path, *, workers: int | None, inline: bool, new: bool) -> None:
