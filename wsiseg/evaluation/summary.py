@@ -21,9 +21,6 @@ from wsiseg.evaluation.bootstrap import (
 from wsiseg.evaluation.cases import Case
 from wsiseg.evaluation.metrics import detection_scores, image_scores, object_counts
 
-HEADLINE = ("dice", "aji", "pq", "dq", "sq", "f1@0.50", "precision@0.50", "recall@0.50")
-"""Scores that tables and pictures show."""
-
 RANKED = ("f1@0.50", "aji", "pq")
 """Scores by which strata are compared."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.cells.batch import CellClass
 from wsiseg.slides.reader import Illumination, Pixels
 
 Statistics = Mapping[str, tuple[float, ...]]
@@ -18,15 +19,7 @@ Prediction = Any
 """Whatever a segmenter hands from ``predict`` to its own ``decode``."""
 
 
-@dataclass(frozen=True, slots=True)
-class NucleusClass:
-    """A class of nuclei and the colour it is drawn in, ``(r, g, b)``."""
-
-    name: str
-    color: tuple[int, int, int]
-
-
-NUCLEUS = NucleusClass("Nucleus", (64, 128, 255))
+NUCLEUS = CellClass("Nucleus", (64, 128, 255))
 """The class of models that tell none apart."""
 
 
@@ -75,7 +68,7 @@ class ModelSpec:
     stride: int
     exact: bool
     channels: Literal[1, 3]
-    classes: tuple[NucleusClass, ...]
+    classes: tuple[CellClass, ...]
     licence: str
     data_licence: str = ""
     trained_on: tuple[str, ...] = ()

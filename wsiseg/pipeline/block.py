@@ -83,7 +83,8 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         extent=_extent(found),
         ledger=ledger.to_dict(),
         seconds=clock.seconds,
-        damage=_damage(session),
+        # All that this process has met on the slide so far, re-reads included.
+        damage=tuple(damage.plain() for damage in session.slide.damage),
     )
     return found, record
 
@@ -93,8 +94,3 @@ def _extent(found: Candidates) -> tuple[int, int, int, int]:
         return 0, 0, 0, 0
     low, high = found.boxes[:, :2].min(axis=0), found.boxes[:, 2:].max(axis=0)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _damage(session: Session) -> tuple[tuple[int, int, int, int, str], ...]:
-    """Undecodable places that this process has met on the slide so far, re-reads included."""
-    return tuple((d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason) for d in session.slide.damage)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from wsiseg.cells.batch import CellClass, CellsInfo
+from wsiseg.cells.batch import CellsInfo
 from wsiseg.errors import ResolutionError, StoreError
 from wsiseg.files import read_json, write_json
 from wsiseg.geometry import MPP, Frame
@@ -106,7 +106,7 @@ class SlidePlan:
             slide=self.path.name,
             level0=self.level0,
             frame=self.grid.frame,
-            classes=tuple(CellClass(c.name, c.color) for c in spec.classes),
+            classes=spec.classes,
             origin_px=self.origin_px,
             provenance={
                 "wsiseg": version,

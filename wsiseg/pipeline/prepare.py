@@ -32,7 +32,7 @@ from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue, write_tissue
 from wsiseg.tiling import TileGrid
-from wsiseg.tissue import TissueMask, find_tissue, tissue_from_regions
+from wsiseg.tissue import TissueCode, TissueMask, find_tissue, tissue_from_regions
 
 SAMPLE_PX = 512
 SAMPLES = 24
@@ -59,10 +59,8 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
     begin = time.perf_counter()
     segmenter = load_segmenter(job.model)
     with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
-        channels = choose_channels(slide, segmenter.spec, entry.channel)
-        frame = choose_frame(slide.level0, segmenter.spec, slide.name)
-        grid = make_grid(frame, segmenter.spec, job.core)
-        facts = _facts(slide, channels, segmenter.spec, grid, entry, job)
+        channels, grid, facts = _lay_out(slide, segmenter.spec, entry, job)
+        frame = grid.frame
         opened = time.perf_counter()
         tissue = make_tissue(slide, entry, job)
         found = time.perf_counter()
@@ -85,7 +83,7 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
             model=job.model,
             statistics=statistics,
             segment=facts,
-            damage=tuple((d.box.x0, d.box.y0, d.box.x1, d.box.y1, d.reason) for d in slide.damage),
+            damage=tuple(damage.plain() for damage in slide.damage),
             warnings=(*slide.facts.problems, *tissue.warnings, *segmenter.remarks(statistics)),
         )
     seconds = {
@@ -142,9 +140,7 @@ def asked_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
     """What the segmentation that is asked for depends on, without doing any of it."""
     spec = load_segmenter(job.model).spec
     with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
-        channels = choose_channels(slide, spec, entry.channel)
-        grid = make_grid(choose_frame(slide.level0, spec, slide.name), spec, job.core)
-        return _facts(slide, channels, spec, grid, entry, job)
+        return _lay_out(slide, spec, entry, job)[2]
 
 
 def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple[int, ...]:
@@ -209,18 +205,16 @@ def read_samples(
 def _tissue_share(tissue: TissueMask, box: Box, frame: Frame) -> float:
     covered = frame.box_in(box, tissue.frame).intersection(tissue.frame.box)
     codes = tissue.codes[covered.slices()]
-    return float((codes == 1).mean()) if codes.size else 0.0
+    return float((codes == TissueCode.TISSUE).mean()) if codes.size else 0.0
 
 
-def _facts(
-    slide: Slide,
-    channels: tuple[int, ...],
-    spec: ModelSpec,
-    grid: TileGrid,
-    entry: SlideEntry,
-    job: Job,
-) -> dict[str, Any]:
-    return segment_facts(
+def _lay_out(
+    slide: Slide, spec: ModelSpec, entry: SlideEntry, job: Job
+) -> tuple[tuple[int, ...], TileGrid, dict[str, Any]]:
+    """Channels, lattice and what the segmentation depends on: all that needs no pixels."""
+    channels = choose_channels(slide, spec, entry.channel)
+    grid = make_grid(choose_frame(slide.level0, spec, slide.name), spec, job.core)
+    facts = segment_facts(
         fingerprint=slide.fingerprint(),
         level0=slide.level0,
         source=(slide.facts.reader, slide.source_level(grid.frame)),
@@ -229,6 +223,7 @@ def _facts(
         grid=grid,
         tissue=_tissue_facts(entry, job),
     )
+    return channels, grid, facts
 
 
 def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:

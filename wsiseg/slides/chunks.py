@@ -27,11 +27,6 @@ class ChunkCache:
         self._lock = Lock()
         self._chunks: OrderedDict[Key, Pixels] = OrderedDict()
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of pixels held now."""
-        return self._held
-
     def get(self, key: Key) -> Pixels | None:
         """The chunk, if it is held."""
         with self._lock:

@@ -42,6 +42,10 @@ class Damage:
     box: Box
     reason: str
 
+    def plain(self) -> tuple[int, int, int, int, str]:
+        """``x0, y0, x1, y1, reason``, as plans and blocks keep it."""
+        return self.box.x0, self.box.y0, self.box.x1, self.box.y1, self.reason
+
 
 @runtime_checkable
 class _SelfPrinted(Protocol):

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsiseg.models.segmenter import Instances, ModelSpec, NucleusClass, Segmenter, Statistics
+from wsiseg.cells.batch import CellClass
+from wsiseg.models.segmenter import Instances, ModelSpec, Segmenter, Statistics
 from wsiseg.slides.reader import Pixels
 
-_CLASSES = (NucleusClass("A", (200, 0, 0)), NucleusClass("B", (0, 0, 200)))
+_CLASSES = (CellClass("A", (200, 0, 0)), CellClass("B", (0, 0, 200)))
 
 
 def paint(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
