@@ -122,6 +122,18 @@ def write_labels(
         regions.describe("tissue", _legend(tissue))
 
 
+def write_nuclei_pyramid(group: zarr.Group, source: CellSource) -> int:
+    """Fill a group of Zarr format 3 with the label pyramid of the nuclei, without metadata.
+
+    The arrays are named ``0``, ``1`` ... from full resolution up, each half as large as the one
+    before; their number is returned.
+    """
+    frame = source.info.frame
+    levels = max(len(_sizes(frame.size)), 2)
+    _Pyramid(group, frame, levels, np.dtype(np.uint32), "0.5").write(_Nuclei(source).draw)
+    return levels
+
+
 def _sizes(size: Size, levels: int | None = None) -> list[Size]:
     """The sizes of so many levels, or of as many as it takes to get small."""
     sizes = [size]

@@ -17,6 +17,7 @@ from wsiseg.cells.polygons import Polygons
 from wsiseg.export._text import UUID_LENGTH, polygons_wkb, uuid_text
 from wsiseg.export.units import unit_of
 from wsiseg.export.validity import sound
+from wsiseg.features.registry import dictionary
 from wsiseg.files import writing
 from wsiseg.geometry import HUNDREDTHS, Frame
 
@@ -34,19 +35,17 @@ def write_cells_parquet(path: Path, source: CellSource) -> None:
     ``centroid_y_px``, ``class`` (dictionary), ``probability``, ``truncated``, the features
     (float32) and ``bbox``, the covering of GeoParquet. An outline that cannot be made valid is
     null. The key ``wsiseg`` of the file's metadata holds, as JSON, slide, pixel sizes, QuPath's
-    origin, classes, units and provenance.
+    origin, classes, units, provenance, and what the user told about the slide.
 
     Raises
     ------
     StoreError
         If the file cannot be written.
     """
-    bounds = _Bounds()
+    bounds = Bounds()
     with writing(path) as temporary:
-        groups = _row_groups(_tables(source, bounds))
-        first = next(groups, None)
-        if first is None:
-            first = _table(_no_cells(), source.info, bounds)
+        groups = cell_tables(source, bounds)
+        first = next(groups)
         with pq.ParquetWriter(
             temporary,
             first.schema,
@@ -61,7 +60,7 @@ def write_cells_parquet(path: Path, source: CellSource) -> None:
             columns = [name for name in first.column_names if name not in _UNITS]
             metadata = {
                 b"geo": orjson.dumps(bounds.metadata()),
-                b"wsiseg": orjson.dumps(_description(source.info, columns)),
+                b"wsiseg": orjson.dumps(slide_description(source.info, columns)),
             }
             # Arrow reads a schema's metadata from this copy of the schema, which it would write
             # at the start, when the bounds are not yet known.
@@ -70,7 +69,7 @@ def write_cells_parquet(path: Path, source: CellSource) -> None:
             writer.add_key_value_metadata(metadata)
 
 
-class _Bounds:
+class Bounds:
     """The box of all outlines so far, in level-0 hundredths."""
 
     def __init__(self) -> None:
@@ -98,7 +97,24 @@ class _Bounds:
         return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def _tables(source: CellSource, bounds: _Bounds) -> Iterator[pa.Table]:
+def cell_tables(source: CellSource, bounds: Bounds | None = None) -> Iterator[pa.Table]:
+    """The table of nuclei in pieces of a row group or more, at least one, empty without nuclei.
+
+    Columns as in :func:`write_cells_parquet`; ``bounds`` are widened by the outlines.
+    """
+    bounds = bounds or Bounds()
+    groups = _row_groups(_tables(source, bounds))
+    first = next(groups, None)
+    yield _table(_no_cells(), source.info, bounds) if first is None else first
+    yield from groups
+
+
+def geo_metadata(bounds: Bounds | None = None) -> dict[str, object]:
+    """The value of GeoParquet's metadata key ``geo`` for outlines in pixels."""
+    return (bounds or Bounds()).metadata()
+
+
+def _tables(source: CellSource, bounds: Bounds) -> Iterator[pa.Table]:
     for part in range(len(source.extents)):
         batch = source.read(part)
         for start in range(0, max(len(batch), 1), _ROW_GROUP):
@@ -120,7 +136,7 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _table(batch: CellBatch, info: CellsInfo, bounds: _Bounds) -> pa.Table:
+def _table(batch: CellBatch, info: CellsInfo, bounds: Bounds) -> pa.Table:
     checked = sound(batch.polygons)
     boxes = checked.polygons.bounds()
     bounds.add(boxes)
@@ -171,8 +187,10 @@ def _no_cells() -> CellBatch:
     )
 
 
-def _description(info: CellsInfo, columns: Iterable[str]) -> dict[str, object]:
-    """The value of the metadata key ``wsiseg``."""
+def slide_description(info: CellsInfo, columns: Iterable[str]) -> dict[str, object]:
+    """Slide, pixel sizes, classes, units, what every feature means, and provenance: the value
+    of the metadata key ``wsiseg``."""
+    columns = tuple(columns)
     units = {name: unit_of(name) for name in columns}
     return {
         "slide": info.slide,
@@ -180,8 +198,10 @@ def _description(info: CellsInfo, columns: Iterable[str]) -> dict[str, object]:
         "frame": _frame(info.frame),
         "origin_px": list(info.origin_px),
         "classes": [{"name": kind.name, "color": list(kind.color)} for kind in info.classes],
+        "features": dictionary(columns),
         "units": _UNITS | {name: unit for name, unit in units.items() if unit},
         "provenance": dict(info.provenance),
+        **info.about,
     }
 
 
