@@ -45,10 +45,12 @@ def compare(labels, mpp: MPP) -> None:
             "major_axis_um": region.axis_major_length,
             "minor_axis_um": region.axis_minor_length,
             "eccentricity": region.eccentricity,
+            "equivalent_diameter_um": region.equivalent_diameter_area,
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected["solidity"] = region.solidity
+            expected["feret_max_um"] = region.feret_diameter_max
         for name, value in expected.items():
             assert shapes[name][i] == pytest.approx(value, rel=1e-5, abs=1e-5), name
         if region.eccentricity > 0.05:
@@ -119,3 +121,37 @@ def test_a_polygon_between_pixel_centres_measures_nothing():
 def test_no_polygons_make_empty_columns():
     shapes = measure_shapes(Polygons.empty(), FRAME, LEVEL0)
     assert all(values.shape == (0,) and values.dtype == np.float32 for values in shapes.values())
+
+
+def test_a_rectangle_has_the_diameters_of_its_hull():
+    labels = np.zeros((20, 30), np.int32)
+    labels[4:8, 5:25] = 1
+    _, shapes = measure(labels, LEVEL0)
+    side = LEVEL0.mpp.x
+    # The hull of the edges' midpoints lacks the pixels' corners: 20 x 4 px without them.
+    assert shapes["feret_max_um"][0] == pytest.approx(np.hypot(20, 3) * side, rel=1e-6)
+    assert shapes["feret_min_um"][0] == pytest.approx(4 * side, rel=1e-6)
+    assert shapes["equivalent_diameter_um"][0] == pytest.approx(np.sqrt(320 / np.pi) * side)
+    # Both perimeters go through the centres of the border pixels.
+    assert shapes["convexity"][0] == pytest.approx(1, rel=1e-6)
+
+
+def test_a_notch_lowers_convexity_and_solidity():
+    labels = np.zeros((30, 30), np.int32)
+    labels[5:25, 5:25] = 1
+    labels[12:18, 12:25] = 0
+    _, shapes = measure(labels, LEVEL0)
+    assert shapes["convexity"][0] < 0.8
+    assert shapes["solidity"][0] < 0.9
+    assert shapes["elongation"][0] == pytest.approx(
+        1 - shapes["minor_axis_um"][0] / shapes["major_axis_um"][0], abs=1e-6
+    )
+
+
+def test_a_discs_diameters_are_alike():
+    y, x = np.mgrid[:61, :61]
+    labels = ((y - 30) ** 2 + (x - 30) ** 2 <= 25**2).astype(np.int32)
+    _, shapes = measure(labels, LEVEL0)
+    diameters = [shapes[n][0] for n in ("feret_max_um", "feret_min_um", "equivalent_diameter_um")]
+    np.testing.assert_allclose(diameters, 51 * LEVEL0.mpp.x, rtol=0.03)
+    assert shapes["elongation"][0] == pytest.approx(0, abs=1e-6)

@@ -2,7 +2,8 @@
 
 The definitions are those of scikit-image's ``regionprops``: the perimeter after Benkrid and
 Crookes (its 4-neighbourhood estimator), axes and orientation of the ellipse with the same
-second central moments, the convex area of the hull of the pixels' edge midpoints.
+second central moments, the convex area and the greatest Feret diameter of the hull of the
+pixels' edge midpoints.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.rasterize import edge_flips, pixel_box
+from wsiseg.features.hull import hull_measures
 from wsiseg.geometry import Frame
 
 _ANYWHERE = (-(1 << 40), -(1 << 40), 1 << 40, 1 << 40)
@@ -32,6 +34,7 @@ _PERIMETER_WEIGHTS = np.array(
 """Length of a border pixel with ``[i, j]`` others across its corners and beside its edges."""
 
 _AREA, _PERIMETER, _MAJOR, _MINOR, _ORIENTATION, _CONVEX = range(6)
+_FERET_MAX, _FERET_MIN, _HULL_PERIMETER = range(6, 9)
 
 
 def measure_shapes(
@@ -68,8 +71,17 @@ def measure_shapes(
         perimeter is underestimated; NaN where the perimeter is 0.
     ``solidity``
         Area over convex area; NaN for a polygon that holds no pixel centre.
+    ``elongation``
+        ``1 - minor / major axis``: 0 for a circle; NaN where the major axis is 0.
+    ``convexity``
+        Perimeter of the hull of the pixels' centres over the perimeter. Exceeds 1 for specks
+        and lines, whose perimeter is underestimated; NaN where the perimeter is 0.
+    ``equivalent_diameter_um``
+        Diameter of the circle of the same area.
+    ``feret_max_um``, ``feret_min_um``
+        Greatest and least distance of two parallel lines that touch the hull on both sides.
 
-    A polygon that holds no pixel centre has area, perimeter and axes 0.
+    A polygon that holds no pixel centre has area, perimeter, axes and diameters 0.
     """
     mpp = frame.mpp
     raw = _measure_all(
@@ -90,6 +102,13 @@ def measure_shapes(
             "orientation_rad": raw[:, _ORIENTATION],
             "circularity": np.where(perimeter > 0, 4 * np.pi * area / perimeter**2, np.nan),
             "solidity": raw[:, _AREA] / raw[:, _CONVEX],
+            "elongation": 1 - minor / major,
+            "convexity": np.where(
+                perimeter > 0, raw[:, _HULL_PERIMETER] * mpp.mean / perimeter, np.nan
+            ),
+            "equivalent_diameter_um": np.sqrt(4 / np.pi * area),
+            "feret_max_um": raw[:, _FERET_MAX],
+            "feret_min_um": raw[:, _FERET_MIN],
         }
     return {name: values.astype(np.float32) for name, values in columns.items()}
 
@@ -101,7 +120,7 @@ def _measure_all(
     spacing: tuple[float, float],
 ) -> NDArray[np.float64]:
     vertices, ring_offsets, polygon_offsets = polygons
-    out = np.zeros((len(polygon_offsets) - 1, 6), np.float64)
+    out = np.zeros((len(polygon_offsets) - 1, 9), np.float64)
     for i in range(len(out)):
         rings = ring_offsets[polygon_offsets[i] : polygon_offsets[i + 1] + 1]
         x0, y0, x1, y1 = pixel_box(vertices, rings, scale, _ANYWHERE)
@@ -111,7 +130,9 @@ def _measure_all(
         _measure_moments(mask, spacing, out[i])
         if out[i, _AREA]:
             out[i, _PERIMETER] = _perimeter(mask)
-            out[i, _CONVEX] = _convex_area(mask)
+            area, longest, shortest, perimeter = hull_measures(mask, spacing)
+            out[i, _CONVEX], out[i, _HULL_PERIMETER] = area, perimeter
+            out[i, _FERET_MAX], out[i, _FERET_MIN] = longest, shortest
     return out
 
 
@@ -185,59 +206,3 @@ def _perimeter(mask: NDArray[np.uint8]) -> float:
             )
             total += _PERIMETER_WEIGHTS[across, beside]
     return total
-
-
-@njit(cache=True, nogil=True)
-def _convex_area(mask: NDArray[np.uint8]) -> int:
-    """Pixels whose centre lies in the hull of the midpoints of all pixels' edges.
-
-    In half pixels these midpoints are integers, so that nothing hangs on rounding.
-    """
-    levels = 2 * mask.shape[0] + 1
-    wide = 4 * mask.shape[1]
-    left = np.full(levels, wide, np.int64)
-    right = np.full(levels, -wide, np.int64)
-    for y in range(1, mask.shape[0] - 1):
-        first, last = -1, -1
-        for x in range(mask.shape[1]):
-            if mask[y, x]:
-                first = x if first < 0 else first
-                last = x
-        if first >= 0:
-            for level, reach in ((2 * y - 1, 0), (2 * y, 1), (2 * y + 1, 0)):
-                left[level] = min(left[level], 2 * first - reach)
-                right[level] = max(right[level], 2 * last + reach)
-    # The right side is the left side of the mirror image.
-    low = _hull_side(left, wide)
-    high = _hull_side(-right, wide)
-    total = 0
-    for level in range(0, levels, 2):
-        if low[level] < wide:
-            total += max((-high[level] - low[level]) // 2 + 1, 0)
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _hull_side(side: NDArray[np.int64], absent: int) -> NDArray[np.int64]:
-    """The leftmost even column at or right of the hull's left side, for every level."""
-    chain = np.empty(len(side), np.int64)
-    n = 0
-    for level in range(len(side)):
-        if side[level] == absent:
-            continue
-        while n > 1:
-            a, b = chain[n - 2], chain[n - 1]
-            turn = (side[b] - side[a]) * (level - a) - (side[level] - side[a]) * (b - a)
-            if turn < 0:
-                break
-            n -= 1
-        chain[n] = level
-        n += 1
-    columns = np.full(len(side), absent, np.int64)
-    for k in range(n - 1):
-        a, b = chain[k], chain[k + 1]
-        rise, run = side[b] - side[a], 2 * (b - a)
-        for level in range(a, b + 1):
-            at = side[a] * (b - a) + rise * (level - a)
-            columns[level] = 2 * -(-at // run)
-    return columns

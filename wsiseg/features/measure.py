@@ -1,0 +1,297 @@
+"""The features of some cells, given what lies around them and the slide's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.cells.batch import CellBatch, CellsInfo
+from wsiseg.cells.rasterize import paint_order, rasterize
+from wsiseg.features.contour import measure_contours
+from wsiseg.features.graph import MARGIN_UM as GRAPH_MARGIN_UM
+from wsiseg.features.graph import measure_graph
+from wsiseg.features.intensity import Raster, chosen, intensity_statistics, stain_planes
+from wsiseg.features.neighbours import (
+    REACH_UM,
+    measure_neighbours,
+    nearest_columns,
+    settle_nearest,
+)
+from wsiseg.features.position import Outlines, signed_distances
+from wsiseg.features.registry import (
+    NUCLEUS_STATISTICS,
+    PIXEL_SETS,
+    RING_STATISTICS,
+    RING_UM,
+    FeatureSet,
+    columns_of,
+)
+from wsiseg.features.texture import texture_statistics
+from wsiseg.geometry import HUNDREDTHS, Box
+from wsiseg.slides.reader import Pixels
+from wsiseg.stain import AMOUNT_UNIT, Stains
+
+TILE_PX = 1024
+"""Pixels are read for the cells whose centroid lies in one square of this side: it bounds the
+memory, and leaves out what holds no cells. No result hangs on it."""
+
+TEXTURE_OD = (0.0, 1.6)
+"""Haematoxylin densities that the grey levels of texture lie between."""
+
+Columns = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is measured on a slide, and with what.
+
+    Attributes
+    ----------
+    sets
+        The sets of features.
+    classes
+        Number of classes of cells.
+    stains
+        The stains of a brightfield slide, whose RGB is read; ``None``: the channels count.
+    channels
+        Plain names of the channels read, where there are no stains.
+    nuclear
+        Which of them shows nuclei: its texture is measured.
+    texture_limits
+        Intensities of that channel that the grey levels lie between.
+    """
+
+    sets: tuple[FeatureSet, ...]
+    classes: int
+    stains: Stains | None = None
+    channels: tuple[str, ...] = ()
+    nuclear: int = 0
+    texture_limits: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def stain_names(self) -> tuple[str, ...]:
+        """Names of the stains in columns."""
+        return ("haematoxylin", self.stains.kind.lower()) if self.stains else ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return columns_of(
+            self.sets,
+            stains=self.stain_names,
+            channels=self.channels,
+            classes=self.classes,
+        )
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the slide's pixels are needed."""
+        return bool(PIXEL_SETS.intersection(self.sets))
+
+    @property
+    def margin_um(self) -> float:
+        """How far around cells others must be known."""
+        margins = {"stain": RING_UM, "texture": RING_UM, "neighbours": REACH_UM}
+        margins["graph"] = GRAPH_MARGIN_UM
+        return max((margins.get(name, 0.0) for name in self.sets), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Cells to measure, and those around them.
+
+    Attributes
+    ----------
+    cells
+        In the order of their ids. Around those to measure are all whose centroid or outline
+        comes as near as :attr:`Recipe.margin_um` to any of theirs; there may be more.
+    own
+        The cells to measure.
+    """
+
+    cells: CellBatch
+    own: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What cells are measured in.
+
+    Attributes
+    ----------
+    info
+        What is common to all cells of the slide.
+    read
+        Pixels ``[y, x, c]`` of a box of the frame; ``None`` where none are needed.
+    outlines
+        Outlines of the tissue; ``None`` where they are not needed.
+    """
+
+    info: CellsInfo
+    read: Callable[[Box], Pixels] | None = None
+    outlines: Outlines | None = None
+
+
+def measure_cells(
+    around: Neighbourhood,
+    recipe: Recipe,
+    place: Surroundings,
+    farther: Iterable[tuple[float, NDArray[np.float64]]] = (),
+) -> Columns:
+    """Measure cells.
+
+    Parameters
+    ----------
+    around
+        The cells.
+    recipe
+        What to measure.
+    place
+        Where they lie.
+    farther
+        All other cells of the slide by rising distance, see
+        :func:`wsiseg.features.neighbours.settle_nearest`.
+
+    Returns
+    -------
+    float32 ``[m]`` by name: the columns of :attr:`Recipe.columns`, in order.
+    """
+    mpp = place.info.level0.mpp
+    points = around.cells.centroids * (mpp.x, mpp.y)
+    own = points[around.own]
+    columns: Columns = {}
+    if recipe.reads_pixels:
+        columns |= _measure_pixels(around, recipe, place)
+    if "neighbours" in recipe.sets:
+        counted, nearest = measure_neighbours(points, around.cells.class_index, around.own)
+        settle_nearest(nearest, own, farther)
+        columns |= counted | nearest_columns(nearest)
+    if "position" in recipe.sets and place.outlines is not None:
+        columns["distance_to_tissue_edge_um"] = signed_distances(own, place.outlines)
+    if "graph" in recipe.sets:
+        columns |= measure_graph(points, around.cells.ids, around.own)
+    if "contour" in recipe.sets:
+        chosen_cells = np.arange(around.own.start, around.own.stop)
+        columns |= measure_contours(around.cells.polygons.take(chosen_cells), mpp)
+    return {name: columns[name] for name in recipe.columns}
+
+
+def frame_boxes(cells: CellBatch, info: CellsInfo) -> NDArray[np.int64]:
+    """int64 ``[n, 4]``: ``x0, y0, x1, y1`` in the frame that cover every cell's polygon."""
+    fx, fy = info.level0.scale_to(info.frame)
+    bounds = cells.polygons.bounds() / HUNDREDTHS * (fx, fy, fx, fy)
+    boxes = np.concatenate([np.floor(bounds[:, :2]), np.ceil(bounds[:, 2:])], axis=1)
+    return boxes.astype(np.int64)
+
+
+def _measure_pixels(around: Neighbourhood, recipe: Recipe, place: Surroundings) -> Columns:
+    """Stain and texture, square by square."""
+    names = [
+        name
+        for name in recipe.columns
+        if name
+        in columns_of(
+            tuple(PIXEL_SETS.intersection(recipe.sets)),
+            stains=recipe.stain_names,
+            channels=recipe.channels,
+            classes=recipe.classes,
+        )
+    ]
+    count = around.own.stop - around.own.start
+    out = {name: np.full(count, np.nan, np.float32) for name in names}
+    cells = around.cells
+    boxes = frame_boxes(cells, place.info)
+    order = paint_order(cells.probabilities, cells.centroids)
+    for members, box in _squares(around, boxes, place.info):
+        found = _measure_square(cells, (members, boxes, order), box, recipe, place)
+        for name, values in found.items():
+            out[name][members - around.own.start] = values
+    return out
+
+
+def _squares(
+    around: Neighbourhood, boxes: NDArray[np.int64], info: CellsInfo
+) -> Iterator[tuple[NDArray[np.int64], Box]]:
+    """Cells to measure by the square that holds their centroid, with the box to look at."""
+    fx, fy = info.level0.scale_to(info.frame)
+    places = np.floor(around.cells.centroids[around.own] * (fx / TILE_PX, fy / TILE_PX))
+    margin = int(RING_UM / min(info.frame.mpp.x, info.frame.mpp.y)) + 2
+    _, which = np.unique(places.astype(np.int64)[:, ::-1], axis=0, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which)) if len(which) else np.zeros(0, np.int64)
+    for group in np.split(order, ends[:-1]) if len(ends) else ():
+        members = group + around.own.start
+        low, high = boxes[members, :2].min(axis=0), boxes[members, 2:].max(axis=0)
+        box = Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        yield members, box.grown(margin)
+
+
+def _measure_square(
+    cells: CellBatch,
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    box: Box,
+    recipe: Recipe,
+    place: Surroundings,
+) -> Columns:
+    """Stain and texture of the cells ``members`` of one square."""
+    members, boxes, order = drawn
+    info = place.info
+    meets = (boxes[:, 0] < box.x1) & (boxes[:, 2] > box.x0)
+    meets &= (boxes[:, 1] < box.y1) & (boxes[:, 3] > box.y0)
+    values = np.arange(1, len(cells) + 1, dtype=np.uint32)
+    scale = info.frame.scale_to(info.level0)
+    labels = rasterize(cells.polygons, values, order[meets[order]], box, scale)
+    raster = Raster(labels.view(np.int32), box, box.intersection(info.frame.box), info.frame.mpp)
+    if place.read is None:
+        raise ValueError("these features need the slide's pixels")
+    pixels = place.read(box)
+    if recipe.stains is not None:
+        planes: NDArray[np.integer] = stain_planes(
+            pixels[..., :3].astype(np.uint8, copy=False), recipe.stains
+        )
+    else:
+        planes = np.moveaxis(pixels, -1, 0)
+    found: Columns = {}
+    if "stain" in recipe.sets:
+        measured = intensity_statistics(raster, planes, members, boxes[members], RING_UM)
+        found |= _intensity_columns(*measured, recipe)
+    if "texture" in recipe.sets:
+        found |= _texture_columns(raster, planes, members, boxes[members], recipe)
+    return found
+
+
+def _intensity_columns(
+    nuclei: NDArray[np.float64], rings: NDArray[np.float64], recipe: Recipe
+) -> Columns:
+    found: Columns = {}
+    scale = 1.0 if recipe.stains is None else 1 / AMOUNT_UNIT
+    names = recipe.channels or tuple(f"{name}_od" for name in recipe.stain_names)
+    for plane, name in enumerate(names):
+        found |= _named(f"nucleus_{name}", chosen(nuclei, plane, NUCLEUS_STATISTICS, scale))
+        found |= _named(f"ring_{name}", chosen(rings, plane, RING_STATISTICS, scale))
+    if recipe.stains is not None:
+        found |= _named("nucleus_od_sum", chosen(nuclei, len(names), ("mean",), scale))
+    return found
+
+
+def _texture_columns(
+    raster: Raster,
+    planes: NDArray[np.integer],
+    members: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    recipe: Recipe,
+) -> Columns:
+    if recipe.stains is None:
+        plane, limits, scale = planes[recipe.nuclear], recipe.texture_limits, 1.0
+    else:
+        low, high = TEXTURE_OD
+        plane, limits, scale = planes[0], (low * AMOUNT_UNIT, high * AMOUNT_UNIT), 1 / AMOUNT_UNIT
+    plane = np.ascontiguousarray(plane)
+    return texture_statistics(raster, plane, members, boxes, limits, scale)
+
+
+def _named(stem: str, columns: Mapping[str, NDArray[np.float32]]) -> Columns:
+    return {f"{stem}_{name}": values for name, values in columns.items()}
