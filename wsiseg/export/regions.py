@@ -45,12 +45,15 @@ class Region:
         A shapely geometry in level-0 pixels of QuPath's frame: add ``CellsInfo.origin_px`` to
         be in the slide's. A valid Polygon or MultiPolygon with an area, or points or lines,
         which have none.
+    uuid
+        The object's id as QuPath keeps it, ``None`` without.
     """
 
     name: str | None
     class_name: str | None
     object_type: str
     geometry: Any
+    uuid: str | None = None
 
 
 def write_tissue_geojson(
@@ -183,11 +186,19 @@ def _region(feature: object, where: str) -> Region:
     name = properties.get("name")
     kind = properties.get("objectType", properties.get("object_type", "annotation"))
     return Region(
+        uuid=None if bare else _uuid(feature.get("id")),
         name=name if isinstance(name, str) else None,
         class_name=_class_name(properties.get("classification"), where),
         object_type=kind if isinstance(kind, str) else "annotation",
         geometry=_geometry(feature if bare else feature.get("geometry"), where),
     )
+
+
+def _uuid(value: object) -> str | None:
+    try:
+        return str(uuid.UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _class_name(classification: object, where: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Classes of cells learnt from their features."""
