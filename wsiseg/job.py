@@ -2,36 +2,104 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+import glob
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ConfigurationError
+from wsiseg.features.registry import ALL_SETS, DEFAULT_SETS, FeatureSet
+from wsiseg.features.vectors import stated_stains
+from wsiseg.listing.found import slides_below, slides_matching
+from wsiseg.listing.table import (
+    MAX_COLUMNS,
+    MAX_FIELD,
+    MAX_SLIDES,
+    Row,
+    is_table,
+    read_table,
+    too_many,
+)
+from wsiseg.models.device import AUTO, is_device
+from wsiseg.stain import Vector
 
-Export = Literal["table", "geojson", "tissue", "labels", "overview"]
-ALL_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "overview")
+Export = Literal[
+    "table",
+    "geojson",
+    "tissue",
+    "labels",
+    "overview",
+    "csv",
+    "anndata",
+    "anndata-zarr",
+    "spatialdata",
+    "annotations",
+]
+DEFAULT_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "overview")
 
 DEFAULT_MODEL = "nuclei-he"
 
 TISSUE_METHODS = ("auto", "none")
 
-_COLUMNS = ("path", "mpp", "channel", "tissue")
+Stain = Literal["HE", "HDAB"]
+
+COLUMNS = ("path", "mpp", "channel", "stain", "tissue", "group")
+"""Columns of a list of slides that have a meaning; every other one is metadata."""
+
+MAX_JOB_BYTES = 64 << 20
+"""Size of a TOML file at most."""
+
+
+def _real(path: Path) -> Path:
+    # Unlike Path.resolve, it lets links that lead in a circle stand.
+    return Path(os.path.realpath(path))
+
+
+def _whole_path(value: str) -> str:
+    """A method, or the full path of a file of regions."""
+    return value if value in TISSUE_METHODS else str(_real(Path(value)))
 
 
 def _known_tissue(value: str) -> str:
-    """A method, or the full path of a file of regions."""
-    if value in TISSUE_METHODS:
-        return value
-    path = Path(value)
-    if not path.is_file():
+    """A method, or the full path of a file of regions that is there."""
+    if value not in TISSUE_METHODS and not Path(value).is_file():
         raise ValueError(f"{value} is neither {' nor '.join(TISSUE_METHODS)}, nor a file")
-    return str(path.resolve())
+    return _whole_path(value)
 
 
-TissueSource = Annotated[str, AfterValidator(_known_tissue)]
+def _known_device(value: str) -> str:
+    if not is_device(value):
+        raise ValueError(f"{value!r} is no device; give auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _plain_stain(value: object) -> object:
+    """``H&E``, ``h-dab`` and the like as the words that are known."""
+    if not isinstance(value, str):
+        return value
+    word = re.sub(r"[^A-Z]", "", value.upper())
+    if word not in ("HE", "HDAB"):
+        raise ValueError(
+            f"{value!r} is neither HE nor HDAB; leave the stain empty, and keep other names in a "
+            "column of your own, such as 'marker'"
+        )
+    return word
+
+
+def _bounded(values: Mapping[str, str]) -> Mapping[str, str]:
+    if len(values) > MAX_COLUMNS or any(len(t) > MAX_FIELD for kv in values.items() for t in kv):
+        raise ValueError(
+            f"more than {MAX_COLUMNS} members, or one of more than {MAX_FIELD:,} characters"
+        )
+    return values
+
+
+Metadata = Annotated[Mapping[str, str], AfterValidator(_bounded)]
 
 
 class SlideEntry(BaseModel):
@@ -46,7 +114,15 @@ class SlideEntry(BaseModel):
     channel
         Name or number (from 1) of the fluorescence channel to segment.
     tissue
-        ``"auto"``, ``"none"`` or a GeoJSON of regions, in place of the job's.
+        ``"auto"``, ``"none"`` or a GeoJSON of regions, in place of the job's. A file that is not
+        there fails the slide, not the job.
+    stain
+        ``"HE"`` (haematoxylin and eosin) or ``"HDAB"`` (haematoxylin and DAB), where it is known:
+        then it is not guessed from the colours.
+    group
+        What the slide belongs to: a patient, a batch.
+    metadata
+        Whatever else is known of it, carried into its report and tables.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +130,60 @@ class SlideEntry(BaseModel):
     path: Path
     mpp: Annotated[float, Field(gt=0)] | None = None
     channel: str | None = None
-    tissue: TissueSource | None = None
+    tissue: Annotated[str, AfterValidator(_whole_path)] | None = None
+    stain: Annotated[Stain, BeforeValidator(_plain_stain)] | None = None
+    group: Annotated[str, Field(max_length=MAX_FIELD)] | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        # Metadata cannot be hashed; the rest tells slides apart.
+        return hash((self.path, self.mpp, self.channel, self.tissue, self.stain, self.group))
+
+    @property
+    def place(self) -> Path:
+        """The full path of the slide file, links followed as far as they lead."""
+        return _real(self.path)
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What only describes the slide and decides nothing: group, stain, metadata; none of
+        them where nothing is said."""
+        told = {"group": self.group, "stain": self.stain, "metadata": dict(self.metadata)}
+        return {name: value for name, value in told.items() if value}
+
+
+def _feature_sets(value: object) -> object:
+    """Sets of features in their usual order, once each; ``none`` stands for no set."""
+    if not isinstance(value, list | tuple):
+        return value
+    names = [str(name).strip().lower() for name in value]
+    if "none" in names:
+        if len(names) > 1:
+            raise ValueError("none cannot be combined with other sets of features")
+        return ()
+    unknown = [name for name in names if name not in ALL_SETS]
+    if unknown:
+        raise ValueError(
+            f"there is no set of features {', '.join(unknown)}; there are {', '.join(ALL_SETS)} "
+            "and none"
+        )
+    return tuple(name for name in ALL_SETS if name in names)
+
+
+def _usable(vectors: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
+    try:
+        stated_stains(vectors, None, (255.0, 255.0, 255.0))
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return vectors
+
+
+def _known_file(value: str) -> str:
+    """The full path of a file that is there."""
+    path = Path(value)
+    if not path.is_file():
+        raise ValueError(f"{value} is not a file")
+    return str(path.resolve())
 
 
 def _as_entry(value: object) -> object:
@@ -80,6 +209,15 @@ class Job(BaseModel):
     damaged
         ``"fail"``: a slide with pixels that cannot be decoded fails, with their number and
         places; ``"fill"``: they are filled with background and reported.
+    features
+        Sets of features to measure of every nucleus (:mod:`wsiseg.features.registry`); shapes
+        are measured always. ``"none"``: no others.
+    stain_vectors
+        Optical densities ``(red, green, blue)`` of haematoxylin and of the counterstain, for
+        all slides, in place of those estimated on each.
+    classifier
+        A file of ``wsiseg classify``: the classes that cells get in all exports, in place of the
+        model's.
     exports
         What to write for each slide.
     ngff
@@ -90,6 +228,9 @@ class Job(BaseModel):
         Side of a tile in frame pixels; ``None``: the model's own.
     commercial
         Refuse a model whose weights or training data forbid commercial use.
+    device
+        What the model runs on: ``"auto"`` (a graphics card where there is one that it can use),
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,28 +239,33 @@ class Job(BaseModel):
     model: str = DEFAULT_MODEL
     channel: str | None = None
     mpp: Annotated[float, Field(gt=0)] | None = None
-    tissue: TissueSource = "auto"
+    tissue: Annotated[str, AfterValidator(_known_tissue)] = "auto"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     reader: str = "auto"
     damaged: Literal["fail", "fill"] = "fail"
-    exports: tuple[Export, ...] = ALL_EXPORTS
+    features: Annotated[tuple[FeatureSet, ...], BeforeValidator(_feature_sets)] = DEFAULT_SETS
+    stain_vectors: Annotated[tuple[Vector, Vector], AfterValidator(_usable)] | None = None
+    classifier: Annotated[str, AfterValidator(_known_file)] | None = None
+    exports: tuple[Export, ...] = DEFAULT_EXPORTS
     ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: Annotated[float, Field(gt=0)] | None = None
     core: Annotated[int, Field(ge=64, le=4096)] | None = None
     commercial: bool = False
+    device: Annotated[str, AfterValidator(_known_device)] = AUTO
 
     @classmethod
     def of(cls, *paths: str | Path, **settings: object) -> Job:
-        """A job over slide files and CSV lists of slides.
+        """A job over slide files, folders and globs of them, and lists of slides.
+
+        Slides found in a folder or by a glob count once, however often they are found or named.
 
         Raises
         ------
         ConfigurationError
             If a path is missing, a list is malformed or a setting is unknown or wrong.
         """
-        entries = [entry for path in paths for entry in _entries(Path(path))]
-        return cls.checked({"slides": entries, **settings})
+        return cls.checked({"slides": list_slides(paths), **settings})
 
     @classmethod
     def checked(cls, values: Mapping[str, object]) -> Job:
@@ -137,58 +283,134 @@ class Job(BaseModel):
 
     def settled(self, entry: SlideEntry) -> SlideEntry:
         """The entry with the job's values where it has none of its own."""
-        return SlideEntry(
-            path=entry.path,
-            mpp=entry.mpp if entry.mpp is not None else self.mpp,
-            channel=entry.channel if entry.channel is not None else self.channel,
-            tissue=entry.tissue if entry.tissue is not None else self.tissue,
-        )
+        given = {"mpp": self.mpp, "channel": self.channel, "tissue": self.tissue}
+        missing = {k: value for k, value in given.items() if getattr(entry, k) is None}
+        return entry.model_copy(update=missing)
+
+    def alone(self, entry: SlideEntry) -> Job:
+        """The job as it is for one slide: what travels to the process that works on it."""
+        return self.model_copy(update={"slides": (entry,)})
 
 
-def _entries(path: Path) -> list[SlideEntry]:
-    if not path.exists():
-        raise ConfigurationError(f"{path} does not exist")
-    if path.suffix.lower() == ".csv":
-        return _read_list(path)
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder; name the slide files, or a CSV list of them")
-    return [SlideEntry(path=path)]
+def list_slides(paths: Iterable[str | Path]) -> list[SlideEntry]:
+    """The slides that paths stand for: files, folders, globs and lists, in their order.
 
+    What a list names need not be there: such a slide fails by itself when its turn comes.
 
-def _read_list(path: Path) -> list[SlideEntry]:
-    """Slides of a CSV with the column ``path`` and any of ``mpp``, ``channel``, ``tissue``.
-
-    Relative paths count from the list's own folder.
+    Raises
+    ------
+    ConfigurationError
+        If a path is missing, a folder or glob holds no slide, or a list is malformed.
     """
+    named: list[tuple[int, SlideEntry]] = []
+    swept: list[tuple[int, SlideEntry]] = []
+    for place, path in enumerate(map(Path, paths)):
+        found, by_name = _entries(path)
+        (named if by_name else swept).extend((place, entry) for entry in found)
+        if len(named) + len(swept) > 10 * MAX_SLIDES:
+            raise too_many("all the paths together name")
+    seen = {entry.place for _, entry in named}
+    for place, entry in swept:
+        if entry.place not in seen:
+            seen.add(entry.place)
+            named.append((place, entry))
+    if len(named) > MAX_SLIDES:
+        raise too_many("all the paths together name")
+    named.sort(key=lambda item: item[0])
+    return [entry for _, entry in named]
+
+
+def read_job(path: str | Path, paths: Iterable[str | Path] = (), **settings: object) -> Job:
+    """A job from a TOML file whose keys are the fields of :class:`Job`.
+
+    ``slides`` holds paths (files, folders, globs, lists) or tables with the fields of
+    :class:`SlideEntry`. Relative paths count from the file's own folder.
+
+    Parameters
+    ----------
+    path
+        The file.
+    paths
+        Slides in place of the file's own, as for :meth:`Job.of`; none: the file's.
+    settings
+        Values in place of the file's own.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be read, a key is unknown or a value is wrong.
+    """
+    path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigurationError(f"cannot read the list {path}: {error}") from error
-    if not rows:
-        raise ConfigurationError(f"the list {path} names no slide")
-    unknown = sorted(set(rows[0]) - set(_COLUMNS), key=str)
-    if "path" not in rows[0] or unknown:
-        raise ConfigurationError(
-            f"the list {path} must have the column 'path' and may have "
-            f"{', '.join(_COLUMNS[1:])}; it has {', '.join(map(str, rows[0]))}"
-        )
-    entries = []
-    for line, row in enumerate(rows, start=2):
-        if None in row:
-            raise ConfigurationError(f"{path}, line {line}: more values than the list has columns")
-        values = {key: value.strip() for key, value in row.items() if value and value.strip()}
-        if values.get("tissue", "auto") not in TISSUE_METHODS:
-            values["tissue"] = str(path.parent / values["tissue"])
-        try:
-            entry = SlideEntry.model_validate(values)
-        except ValidationError as error:
-            raise ConfigurationError(f"{path}, line {line}: {_readable(error)}") from error
-        slide = path.parent / entry.path
-        if not slide.exists():
-            raise ConfigurationError(f"{path}, line {line}: {slide} does not exist")
-        entries.append(entry.model_copy(update={"path": slide}))
-    return entries
+        if path.stat().st_size > MAX_JOB_BYTES:
+            raise ConfigurationError(f"{path} is larger than {MAX_JOB_BYTES >> 20} MB")
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read the job {path}: {error}") from error
+    base = path.parent
+    if isinstance(values.get("tissue"), str):
+        values["tissue"] = _from_folder(base, values["tissue"])
+    if isinstance(values.get("model"), str) and (base / values["model"]).is_dir():
+        values["model"] = str(base / values["model"])
+    named = list_slides(paths)
+    try:
+        slides = values.pop("slides", None)
+        values["slides"] = named or list(_stated(slides, base))
+        return Job.checked({**values, **settings})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _stated(slides: object, base: Path) -> Iterator[SlideEntry]:
+    """The slides of a TOML file: what its paths stand for, then its tables."""
+    if not isinstance(slides, list) or not slides:
+        raise ConfigurationError('slides: name at least one, e.g. slides = ["slides/*.svs"]')
+    paths = [base / item for item in slides if isinstance(item, str)]
+    yield from list_slides(paths)
+    for number, item in enumerate(slides, start=1):
+        if isinstance(item, str):
+            continue
+        if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+            raise ConfigurationError(f"slides, number {number}: neither a path nor a table of one")
+        yield _entry(item, base, f"slides, number {number}")
+
+
+def _entries(path: Path) -> tuple[list[SlideEntry], bool]:
+    """Slides that a path stands for, and whether it names them rather than finds them."""
+    there = os.path.lexists(path)
+    if not there and glob.has_magic(str(path)):
+        return [SlideEntry(path=found) for found in slides_matching(str(path))], False
+    if not there:
+        raise ConfigurationError(f"{path} does not exist")
+    if path.is_dir():
+        slides = slides_below(path)
+        if not slides:
+            raise ConfigurationError(f"{path} holds no slide")
+        return [SlideEntry(path=found) for found in slides], False
+    if is_table(path):
+        return [_listed(row, path.parent) for row in read_table(path, COLUMNS)], True
+    return [SlideEntry(path=path)], True
+
+
+def _listed(row: Row, base: Path) -> SlideEntry:
+    """The slide of one row of a list."""
+    values: dict[str, Any] = {k: v for k, v in row.values.items() if k in COLUMNS}
+    values["metadata"] = {k: v for k, v in row.values.items() if k not in COLUMNS}
+    return _entry(values, base, row.where)
+
+
+def _entry(values: Mapping[str, Any], base: Path, where: str) -> SlideEntry:
+    values = {**values, "path": base / values["path"]}
+    if isinstance(values.get("tissue"), str):
+        values["tissue"] = _from_folder(base, values["tissue"])
+    try:
+        return SlideEntry.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {_readable(error)}") from error
+
+
+def _from_folder(base: Path, tissue: str) -> str:
+    return tissue if tissue in TISSUE_METHODS else str(base / tissue)
 
 
 def _readable(error: ValidationError) -> str:

@@ -1,0 +1,1 @@
+"""Which slides: folders, globs and tables of slides, turned into paths and rows."""
