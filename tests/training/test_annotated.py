@@ -35,6 +35,21 @@ def annotated(folder: Path, slide: Path, features: list[dict[str, Any]]) -> Anno
     )
 
 
+def test_the_channel_of_a_fluorescence_slide_is_named(tmp_path: Path, slides: Path) -> None:
+    path = slides / "test3_DAPI_TRITC_2ch.ome.tiff"
+    drawn = [feature(square(800, 1500, 64), "Training"), feature(square(810, 1510, 9), "Nucleus")]
+    described = annotated(tmp_path, path, drawn)
+    with pytest.raises(ConfigurationError, match="name the nuclear one"):
+        load_part(Data(slides=(described,)), "train", "fluorescence")
+    with pytest.raises(ConfigurationError, match="no brightfield slide"):
+        load_part(Data(slides=(described,)), "train")
+    by_number = described.model_copy(update={"channel": "2"})
+    (tile,) = load_part(Data(slides=(by_number,)), "train", "fluorescence")
+    with open_slide(path) as slide:
+        box = type(slide.level0.box)(800, 1500, 864, 1564)
+        assert np.array_equal(tile.pixels, slide.read(box, slide.level0, (1,)))
+
+
 def test_areas_become_tiles(tmp_path: Path, slides: Path) -> None:
     path = slides / "CMU-1-Small-Region.svs"
     described = annotated(

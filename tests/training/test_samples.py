@@ -12,7 +12,16 @@ from PIL import Image
 
 from wsiseg.errors import ConfigurationError
 from wsiseg.training.augment import augment
-from wsiseg.training.config import Augmentation, Data, DataSet, read_config
+from wsiseg.training.config import (
+    Augmentation,
+    Data,
+    DataSet,
+    Model,
+    Schedule,
+    TrainingConfig,
+    read_config,
+)
+from wsiseg.training.prepare import changed, plain
 from wsiseg.training.sampling import (
     FINE,
     MARGIN,
@@ -38,6 +47,13 @@ name = "mine"
 [schedule]
 steps = 10
 """
+
+
+FLUORESCENCE = TrainingConfig(
+    data=Data(sets=(DataSet(name="A", mpp=0.5, licence="CC0-1.0"),)),
+    model=Model(name="m", illumination="fluorescence"),
+    schedule=Schedule(steps=1),
+)
 
 
 def disc(side: int, radius: float) -> NDArray[np.int32]:
@@ -87,8 +103,73 @@ def test_tiles_without_mpp_are_scaled_by_their_nuclei(tmp_path: Path) -> None:
     write_tile(tmp_path, "A/one", disc(64, 20))
     (tmp_path / "splits.json").write_text(json.dumps({"free": {"train": ["A/one"], "val": []}}))
     sets = (DataSet(name="A", median_area_um2=np.pi * 25, licence="CC0-1.0"),)
-    (tile,) = load_tiles(Data(root=tmp_path, split="free", sets=sets), "train")
+    (tile,) = load_tiles(Data(root=tmp_path, split="free", sets=sets), "train", "brightfield")
     assert tile.mpp == pytest.approx(0.25, rel=0.02)
+
+
+def test_a_set_may_belong_to_one_part_and_lie_elsewhere(tmp_path: Path) -> None:
+    for key in ("A/one", "A/two", "B/one"):
+        write_tile(tmp_path / "elsewhere", key, disc(64, 20))
+    (tmp_path / "mine.json").write_text(json.dumps({"s": {"train": ["B/one"], "val": ["B/one"]}}))
+    config = tmp_path / "train.toml"
+    config.write_text(
+        MINIMAL.replace('"data"', '"elsewhere"')
+        .replace('split = "free"', 'split = "s"\nsplits = "mine.json"')
+        .replace('name = "A"', 'name = "self"\nfolder = "elsewhere/A"\npart = "train"')
+        .replace("[model]", '[[data.sets]]\nname = "B"\nmpp = 0.5\nlicence = "MIT"\n[model]')
+    )
+    data = read_config(config).data
+    found = {part: [tile.key for tile in load_part(data, part)] for part in ("train", "val")}
+    assert found == {"train": ["B/one", "self/one", "self/two"], "val": ["B/one"]}
+    empty = data.sets[0].model_copy(update={"folder": tmp_path})
+    with pytest.raises(ConfigurationError, match="holds no images"):
+        load_part(data.model_copy(update={"sets": (empty,)}), "train")
+
+
+def test_fluorescence_wants_one_channel(tmp_path: Path) -> None:
+    write_tile(tmp_path, "A/one", disc(64, 20))
+    (tmp_path / "splits.json").write_text(json.dumps({"free": {"train": ["A/one"], "val": []}}))
+    sets = (DataSet(name="A", mpp=0.5, licence="CC0-1.0"),)
+    data = Data(root=tmp_path, split="free", sets=sets)
+    with pytest.raises(ConfigurationError, match="one channel"):
+        load_part(data, "train", "fluorescence")
+    deep = np.full((64, 64), 40_000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "A" / "images" / "one.png")
+    (tile,) = load_part(data, "train", "fluorescence")
+    assert tile.pixels.dtype == np.uint16
+    assert tile.pixels.shape == (64, 64, 1)
+    assert (tile.pixels == 40_000).all()
+
+
+def glowing(dtype: type, top: int) -> NDArray:
+    """Nuclei of two brightnesses on a dark ground, ``[y, x, 1]``."""
+    random = np.random.default_rng(0)
+    shares = 0.05 + 0.55 * disc(96, 30) + 0.3 * disc(96, 10) + random.normal(0, 0.01, (96, 96))
+    return (np.clip(shares, 0, 1) * top).astype(dtype)[..., np.newaxis]
+
+
+def test_levels_do_not_hang_on_the_range_of_the_camera() -> None:
+    shown = [
+        plain(pixels.astype(np.float32), pixels, FLUORESCENCE)
+        for pixels in (glowing(np.uint8, 200), glowing(np.uint16, 200 * 257))
+    ]
+    assert np.abs(shown[0].astype(int) - shown[1]).max() <= 4
+    assert shown[0][2, 2, 0] > shown[0][30, 30, 0] > shown[0][48, 48, 0]
+
+
+def test_changes_of_fluorescence_repeat_with_their_seed_and_keep_nuclei_dark() -> None:
+    pixels = glowing(np.uint16, 5000)
+    picture = pixels.astype(np.float32)
+    inside = disc(96, 28).astype(bool)
+    for seed in range(20):
+        first, again = (
+            changed(picture, pixels, FLUORESCENCE, np.random.default_rng(seed)) for _ in range(2)
+        )
+        assert first.dtype == np.uint8
+        assert np.array_equal(first, again)
+        assert first[inside].mean() + 20 < first[~disc(96, 36).astype(bool)].mean()
+    other = changed(picture, pixels, FLUORESCENCE, np.random.default_rng(99))
+    assert not np.array_equal(first, other)
 
 
 def test_tiles_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -96,11 +177,11 @@ def test_tiles_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     data = Data(root=tmp_path, split="free", sets=(DataSet(name="A", mpp=0.5, licence="CC0-1.0"),))
     with pytest.raises(ConfigurationError, match="A/none"):
-        load_tiles(data, "train")
+        load_tiles(data, "train", "brightfield")
     with pytest.raises(ConfigurationError, match="no tile and no annotated area"):
         load_part(data, "val")
     with pytest.raises(ConfigurationError, match="other/train"):
-        load_tiles(data.model_copy(update={"split": "other"}), "train")
+        load_tiles(data.model_copy(update={"split": "other"}), "train", "brightfield")
 
 
 def test_halving_averages_pixels() -> None:

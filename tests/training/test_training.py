@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsiseg.errors import ConfigurationError
+from wsiseg.errors import ConfigurationError, ModelError
+from wsiseg.models import zoo
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.testing.segmenters import check_segmenter
 from wsiseg.training.api import CURVES, read_curves, train
@@ -116,6 +117,44 @@ def test_a_training_leaves_a_usable_model(tmp_path: Path) -> None:
     assert "| A | 2 | 1 | 0.5 µm/px | 100% | CC0-1.0 |" in card
 
 
+def test_a_network_of_one_channel_starts_from_one_of_three(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    for path in (tmp_path / "data" / "A" / "images").glob("*.png"):
+        with Image.open(path) as image:
+            grey = 255 - np.asarray(image.convert("L"))
+        Image.fromarray(grey.astype(np.uint16) * 90).save(path)
+    path = configured(tmp_path, 1)
+    text = path.read_text().replace("validate_every = 25", "validate_every = 1")
+    text = text.replace("steps = 1", "steps = 1\nrate = 1e-9")
+    text = text.replace('encoder_weights = "none"', 'start = "nuclei-he"')
+    path.write_text(text.replace("[model]", '[model]\nillumination = "fluorescence"'))
+    out = tmp_path / "out"
+    train(path, out, quiet)
+    segmenter = load_segmenter(str(out))
+    spec = segmenter.spec
+    assert (spec.illumination, spec.channels) == ("fluorescence", 1)
+    before = load_segmenter("nuclei-he").spec
+    assert set(spec.trained_on) == {"A", *before.trained_on}
+    assert set(before.data_licence.split(" AND ")) <= set(spec.data_licence.split(" AND "))
+    from safetensors.numpy import load_file
+
+    start = load_file(Path(zoo.__file__).parent / "weights" / "nuclei-he" / "model.safetensors")
+    own = load_file(out / "model.safetensors")
+    stem = "encoder.conv_stem.weight"
+    assert np.allclose(own[stem], start[stem].sum(1, keepdims=True), atol=1e-4)
+    assert "one channel of a fluorescence slide" in (out / "CARD.md").read_text()
+    random = np.random.default_rng(1)
+    check_segmenter(segmenter, list(random.integers(0, 9000, (2, 256, 256, 1), np.uint16)))
+
+
+def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    from wsiseg.training.config import Model
+    from wsiseg.training.loop import initial_network
+
+    with pytest.raises(ModelError, match="no trained network"):
+        initial_network(Model(name="m", start=str(tmp_path)))
+
+
 class PowerCutError(Exception):
     """Ends a training in the test below."""
 
@@ -127,11 +166,11 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
     from wsiseg.training import loop
     from wsiseg.training.config import read_config
-    from wsiseg.training.tiles import load_tiles
+    from wsiseg.training.sources import load_part
 
     write_data(tmp_path)
     config = read_config(configured(tmp_path, 6, every=3))
-    tiles = load_tiles(config.data, "train"), load_tiles(config.data, "val")
+    tiles = load_part(config.data, "train"), load_part(config.data, "val")
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
     once = loop.fit(config, tiles, tmp_path / "once", quiet)

@@ -48,7 +48,8 @@ def train(config_path: Path, out: Path, progress: Progress) -> None:
     with named_disk(out):
         out.mkdir(parents=True, exist_ok=True)
         _claim(config, out)
-        tiles = load_part(config.data, "train"), load_part(config.data, "val")
+        kind = config.model.illumination
+        tiles = load_part(config.data, "train", kind), load_part(config.data, "val", kind)
         network = loop.fit(config, tiles, out, progress)
         draw_curves(out / CURVES, read_curves(out / loop.LOG))
         account = finish.choose(network, config, tiles)

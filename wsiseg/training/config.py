@@ -18,12 +18,16 @@ class _Section(BaseModel):
 class DataSet(_Section):
     """A folder with ``images/NAME.png`` and ``instances/NAME.png``.
 
+    ``folder`` is relative to the configuration file, by default ``name`` in the data's root.
+    Where ``part`` is given all images of the folder belong to it, else the split decides.
     ``mpp`` is the pixel size in µm; where it is unknown or mixed, ``median_area_um2`` brings
     every tile to the scale at which its median nucleus has that area. ``weight`` is the share of
     the samples drawn from this set, relative to the others.
     """
 
     name: str
+    folder: Path | None = None
+    part: Literal["train", "val"] | None = None
     mpp: float | None = Field(default=None, gt=0)
     median_area_um2: float | None = Field(default=None, gt=0)
     weight: float = Field(default=1.0, ge=0)
@@ -40,13 +44,15 @@ class AnnotatedSlide(_Section):
     """A slide and a GeoJSON of QuPath's with the outlines of all nuclei within some rectangles.
 
     Paths are relative to the configuration file. ``area`` is the class or name of the
-    rectangles; ``mpp`` overrides the slide's own; ``weight`` as in :class:`DataSet`.
+    rectangles; ``channel`` the nuclear one of a fluorescence slide, by name or number from 1;
+    ``mpp`` overrides the slide's own; ``weight`` as in :class:`DataSet`.
     """
 
     name: str
     slide: Path
     annotations: Path
     area: str
+    channel: str | None = None
     part: Literal["train", "val"] = "train"
     mpp: float | None = Field(default=None, gt=0)
     weight: float = Field(default=1.0, ge=0)
@@ -56,12 +62,13 @@ class AnnotatedSlide(_Section):
 class Data(_Section):
     """What to train on: tiles, annotated slides, or both.
 
-    ``root`` (relative to the configuration file) holds one folder a set. ``splits`` is a JSON
-    file in ``root`` whose entry ``split`` lists ``train`` and ``val`` as ``SET/NAME``.
+    ``root`` (relative to the configuration file) holds one folder a set. ``splits`` (relative to
+    the configuration file, by default ``splits.json`` in ``root``) is a JSON file whose entry
+    ``split`` lists ``train`` and ``val`` as ``SET/NAME``.
     """
 
     root: Path = Path()
-    splits: str = "splits.json"
+    splits: Path | None = None
     split: str = ""
     sets: tuple[DataSet, ...] = ()
     slides: tuple[AnnotatedSlide, ...] = ()
@@ -82,10 +89,18 @@ class Data(_Section):
 
 
 class Model(_Section):
-    """Name, licence and shape of the network."""
+    """Name, licence and shape of the network.
+
+    ``illumination`` says what slides it is for: three channels of 8 bits in brightfield, one
+    channel of any range in fluorescence. ``start`` is a model to start from, by name or folder
+    (relative to the configuration file): all of its weights whose name and shape are the same
+    are taken.
+    """
 
     name: str
     licence: str = "Apache-2.0"
+    illumination: Literal["brightfield", "fluorescence"] = "brightfield"
+    start: str | None = None
     mpp: float = Field(default=0.5, gt=0)
     encoder: str = "efficientnet_lite0"
     encoder_weights: Path | Literal["package", "none"] = "package"
@@ -134,13 +149,33 @@ class Augmentation(_Section):
     jpeg: tuple[int, int] = (30, 95)
 
 
+class Fluorescence(_Section):
+    """How far samples of fluorescence are changed.
+
+    ``range`` and ``offset`` move the brightest and the darkest intensity, the first as the
+    half-width of a logarithm, the second in shares of the range; ``haze`` and ``unevenness`` are
+    the greatest shares added of what lies out of focus and of a background that rises and falls;
+    ``noise`` is the greatest standard deviation in shares of the range.
+    """
+
+    range: float = Field(default=0.6, ge=0)
+    offset: float = Field(default=0.05, ge=0)
+    gamma: float = Field(default=0.3, ge=0)
+    haze: float = Field(default=0.4, ge=0)
+    unevenness: float = Field(default=0.15, ge=0)
+    blur_px: float = Field(default=1.5, ge=0)
+    sharpen: float = Field(default=0.6, ge=0)
+    noise: float = Field(default=0.08, ge=0)
+
+
 class TrainingConfig(_Section):
-    """All of a training."""
+    """All of a training; ``augmentation`` but for its scale is for brightfield."""
 
     data: Data
     model: Model
     schedule: Schedule
     augmentation: Augmentation = Augmentation()
+    fluorescence: Fluorescence = Fluorescence()
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -163,7 +198,12 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigurationError(
             f"{path} is not a usable training configuration: {error}"
         ) from error
-    folder = path.parent
+    return _placed(config, path.parent)
+
+
+def _placed(config: TrainingConfig, folder: Path) -> TrainingConfig:
+    """With paths that do not depend on the working directory."""
+    data, model = config.data, config.model
     slides = tuple(
         entry.model_copy(
             update={
@@ -171,7 +211,22 @@ def read_config(path: Path) -> TrainingConfig:
                 "annotations": (folder / entry.annotations).resolve(),
             }
         )
-        for entry in config.data.slides
+        for entry in data.slides
     )
-    placed = {"root": (folder / config.data.root).resolve(), "slides": slides}
-    return config.model_copy(update={"data": config.data.model_copy(update=placed)})
+    sets = tuple(
+        entry.model_copy(
+            update={"folder": (folder / (entry.folder or data.root / entry.name)).resolve()}
+        )
+        for entry in data.sets
+    )
+    splits = (folder / (data.splits or data.root / "splits.json")).resolve()
+    root = (folder / data.root).resolve()
+    update: dict[str, object] = {
+        "data": data.model_copy(
+            update={"root": root, "splits": splits, "sets": sets, "slides": slides}
+        )
+    }
+    if model.start is not None and (folder / model.start).is_dir():
+        place = str((folder / model.start).resolve())
+        update["model"] = model.model_copy(update={"start": place})
+    return config.model_copy(update=update)

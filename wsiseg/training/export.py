@@ -24,6 +24,7 @@ from wsiseg.models.network.files import (
 )
 from wsiseg.models.network.runtime import import_openvino
 from wsiseg.models.network.stars import StarRule
+from wsiseg.models.zoo import find_folder
 from wsiseg.training.config import Model, TrainingConfig
 
 CORE = 1024
@@ -59,9 +60,10 @@ def write_model(network: StarNetwork, config: TrainingConfig, rule: StarRule, ou
 
 def _write_graph(network: StarNetwork, out: Path) -> None:
     openvino = import_openvino()
-    example = torch.zeros(1, 8 * network.stride, 8 * network.stride, 3, dtype=torch.uint8)
+    side, channels = 8 * network.stride, network.channels
+    example = torch.zeros(1, side, side, channels, dtype=torch.uint8)
     graph = openvino.convert_model(
-        PixelNetwork(network).eval(), example_input=example, input=[1, -1, -1, 3]
+        PixelNetwork(network).eval(), example_input=example, input=[1, -1, -1, channels]
     )
     with writing(out / "graph") as temporary:
         temporary.mkdir()
@@ -75,24 +77,37 @@ def _description(
     network: StarNetwork, config: TrainingConfig, rule: StarRule, sha256: Mapping[str, str]
 ) -> ModelFile:
     model, reach = config.model, measure_reach(network)
-    used = [entry for entry in config.data.sources if entry.weight > 0]
+    licences, names = _origins(config)
     return ModelFile(
         format=1,
         name=model.name,
+        illumination=model.illumination,
         mpp=model.mpp,
         mpp_range=(0.9 * model.mpp, 1.1 * model.mpp),
         core=CORE,
         halo=math.ceil((reach + ROOM_PX) / network.stride) * network.stride,
         licence=model.licence,
-        data_licence=" AND ".join(sorted({entry.licence for entry in used})),
-        trained_on=tuple(entry.name for entry in used),
-        network=shape_of(model, network.stride, reach),
+        data_licence=" AND ".join(licences),
+        trained_on=names,
+        network=shape_of(model, network, reach),
         decoding=Decoding(**asdict(rule)),
         sha256=dict(sha256),
     )
 
 
-def shape_of(model: Model, stride: int, reach: int) -> NetworkShape:
+def _origins(config: TrainingConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Licences and names of all data that the weights come from, those of the model they were
+    started from included."""
+    used = [entry for entry in config.data.sources if entry.weight > 0]
+    licences, names = {entry.licence for entry in used}, [entry.name for entry in used]
+    if config.model.start is not None:
+        before = find_folder(config.model.start).described
+        licences |= set(before.data_licence.split(" AND "))
+        names += [name for name in before.trained_on if name not in names]
+    return tuple(sorted(licences)), tuple(names)
+
+
+def shape_of(model: Model, network: StarNetwork, reach: int) -> NetworkShape:
     """The network as ``model.json`` describes it."""
     return NetworkShape(
         encoder=model.encoder,
@@ -100,8 +115,9 @@ def shape_of(model: Model, stride: int, reach: int) -> NetworkShape:
         widths=model.widths,
         head=model.head,
         rays=model.rays,
+        channels=1 if network.channels == 1 else 3,
         grid=GRID,
-        stride=stride,
+        stride=network.stride,
         reach_px=reach,
     )
 

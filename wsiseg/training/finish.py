@@ -27,12 +27,10 @@ def choose(
 ) -> Account:
     """Choose the thresholds on the held-out tiles, as they are and changed, counted alike."""
     run = _runner(network)
-    mpp, stride, rays = config.model.mpp, network.stride, config.model.rays
-    plain = answer(tiles[1], run, mpp, stride)
+    stride, rays = network.stride, config.model.rays
+    plain = answer(tiles[1], run, stride, config)
     changed = [
-        entry
-        for seed in range(CHANGES)
-        for entry in answer(tiles[1], run, mpp, stride, changed=(seed, config.augmentation))
+        entry for seed in range(CHANGES) for entry in answer(tiles[1], run, stride, config, seed)
     ]
     rule = choose_rule((plain, changed), rays)
     return Account(tiles[0], tiles[1], rule, score(plain, rays, rule), score(changed, rays, rule))

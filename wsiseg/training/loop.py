@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -21,7 +22,10 @@ from wsiseg.models.network.architecture import (
     StarNetwork,
     channels_last,
     load_imagenet,
+    start_from,
 )
+from wsiseg.models.network.files import WEIGHTS
+from wsiseg.models.zoo import find_folder
 from wsiseg.training.config import Model, TrainingConfig
 from wsiseg.training.losses import star_loss
 from wsiseg.training.progress import Progress, Step
@@ -35,19 +39,28 @@ _LOG_EVERY = 25
 
 def architecture_of(model: Model) -> Architecture:
     """The network a configuration asks for."""
-    return Architecture(model.encoder, model.stages, model.widths, model.head, model.rays)
+    channels = 3 if model.illumination == "brightfield" else 1
+    return Architecture(model.encoder, model.stages, model.widths, model.head, model.rays, channels)
 
 
 def initial_network(model: Model) -> StarNetwork:
-    """A fresh network, its encoder started from ImageNet unless the configuration says none.
+    """A fresh network: started from another model's weights where the configuration names one,
+    else its encoder from ImageNet unless the configuration says none.
 
     Raises
     ------
     ConfigurationError
         If the weights asked for are not there or do not fit.
+    ModelError
+        If there is no model of the name to start from.
     """
     architecture = architecture_of(model)
     network = StarNetwork(architecture)
+    if model.start is not None:
+        folder = find_folder(model.start)
+        if not start_from(network, load_file(folder.checked(WEIGHTS))):
+            raise ConfigurationError(f"no weights of {model.start} fit the network to be trained")
+        return network
     if model.encoder_weights == "none":
         return network
     try:
@@ -70,7 +83,7 @@ def fit(
 ) -> StarNetwork:
     """Train, or go on from the checkpoint in ``out``; the averaged network is returned.
 
-    Writes ``log.jsonl`` (one line each 25 steps: step, parts of the loss, rate) and
+    Writes ``log.jsonl`` (one line each 25 steps and for the last: step, parts of the loss, rate) and
     ``checkpoint.pt``.
     """
     schedule = config.schedule
@@ -90,6 +103,7 @@ def fit(
     )
     held = DataLoader(CentralCrops(config, tiles[1]), batch_size=schedule.batch)
     parts: dict[str, float] = {}
+    summed = 0
     began = time.monotonic()
     for step, batch in enumerate(loader, done + 1):
         rate = rate_share(step, schedule.steps, schedule.warmup)
@@ -98,15 +112,17 @@ def fit(
         losses = _step(network, optimizer, batch, config)
         _average(average, network, min(schedule.average, (1 + step) / (10 + step)))
         for name, value in losses.items():
-            parts[name] = parts.get(name, 0.0) + value / _LOG_EVERY
-        if step % _LOG_EVERY == 0:
-            entry: dict[str, float] = {"step": step, "rate": rate, **parts}
+            parts[name] = parts.get(name, 0.0) + value
+        summed += 1
+        if step % _LOG_EVERY == 0 or step == schedule.steps:
+            means = {name: value / summed for name, value in parts.items()}
+            entry: dict[str, float] = {"step": step, "rate": rate, **means}
             if step % schedule.validate_every == 0:
                 entry |= {f"held_{k}": v for k, v in _held_loss(average, held, config).items()}
             with (out / LOG).open("a") as file:
                 file.write(json.dumps(entry) + "\n")
-            progress(Step(step, schedule.steps, sum(parts.values()), time.monotonic() - began))
-            parts = {}
+            progress(Step(step, schedule.steps, sum(means.values()), time.monotonic() - began))
+            parts, summed = {}, 0
         if step % schedule.checkpoint_every == 0 or step == schedule.steps:
             _save(out / CHECKPOINT, step, network, average, optimizer)
     return average

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsiseg.models.network.architecture import GRID
-from wsiseg.training.augment import augment
 from wsiseg.training.config import TrainingConfig
+from wsiseg.training.prepare import changed, plain
 from wsiseg.training.sampling import (
     Placement,
     crop_labels,
@@ -23,7 +23,7 @@ from wsiseg.training.sampling import (
 from wsiseg.training.tiles import LabelledTile
 
 Sample = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Pixels ``[3, s, s]`` uint8; probability ``[1, g, g]``, rays ``[r, g, g]`` in pixels and
+"""Pixels ``[c, s, s]`` uint8; probability ``[1, g, g]``, rays ``[r, g, g]`` in pixels and
 foreground ``[GRID * GRID, g, g]``, float32."""
 
 _INSIDE = 0.35
@@ -97,9 +97,9 @@ def _sample(
     taps = max(1, min(4, round(placement.step)))
     picture = crop_pixels(tile.pixels, matrix, size, taps)
     if random is None:
-        pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        pixels = plain(picture, tile.pixels, config)
     else:
-        pixels = augment(picture, config.augmentation, random)
+        pixels = changed(picture, tile.pixels, config, random)
     fine = crop_labels(tile.labels, matrix, size)
     probability, rays = star_targets(fine, size, config.model.rays, GRID)
     foreground = foreground_target(fine, size, GRID)

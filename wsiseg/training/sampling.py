@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsiseg.slides.reader import Pixels
+
 FINE = 2
 """Label pixels a crop pixel along each axis: rays are measured on the finer grid."""
 
@@ -40,14 +42,14 @@ class Placement:
 
 @njit(cache=True, nogil=True)
 def crop_pixels(
-    pixels: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, taps: int
+    pixels: Pixels, matrix: NDArray[np.float64], size: int, taps: int
 ) -> NDArray[np.float32]:
-    """A crop float32 ``[size, size, 3]``, 0..255; every pixel the mean of ``taps``² samples.
+    """A crop float32 ``[size, size, c]``; every pixel the mean of ``taps``² samples.
 
     Beyond its border the tile is mirrored.
     """
-    height, width = pixels.shape[:2]
-    out = np.zeros((size, size, 3), np.float32)
+    height, width, channels = pixels.shape
+    out = np.zeros((size, size, channels), np.float32)
     share = np.float32(1.0 / (taps * taps))
     for y in range(size):
         for x in range(size):
@@ -60,7 +62,7 @@ def crop_pixels(
                 fx, fy = np.float32(px - left), np.float32(py - top)
                 x0, x1 = _mirror(left, width), _mirror(left + 1, width)
                 y0, y1 = _mirror(top, height), _mirror(top + 1, height)
-                for c in range(3):
+                for c in range(channels):
                     upper = pixels[y0, x0, c] * (1 - fx) + pixels[y0, x1, c] * fx
                     lower = pixels[y1, x0, c] * (1 - fx) + pixels[y1, x1, c] * fx
                     out[y, x, c] += share * (upper * (1 - fy) + lower * fy)

@@ -14,13 +14,13 @@ from wsiseg.evaluation.matching import match
 from wsiseg.evaluation.metrics import image_counts, image_scores
 from wsiseg.models.network.architecture import GRID
 from wsiseg.models.network.stars import StarRule, find_stars
-from wsiseg.training.augment import augment
-from wsiseg.training.config import Augmentation
+from wsiseg.training.config import TrainingConfig
+from wsiseg.training.prepare import SURROUND, changed, plain
 from wsiseg.training.sampling import Placement, crop_pixels
 from wsiseg.training.tiles import LabelledTile
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From uint8 ``[y, x, 3]`` to ``[outputs, y / GRID, x / GRID]``."""
+"""From uint8 ``[y, x, c]`` to ``[outputs, y / GRID, x / GRID]``."""
 
 PROBABILITIES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 OVERLAPS = (0.3, 0.4, 0.5)
@@ -62,18 +62,24 @@ class Score:
 def answer(
     tiles: Sequence[LabelledTile],
     network: Network,
-    mpp: float,
     stride: int,
-    *,
-    changed: tuple[int, Augmentation] | None = None,
+    config: TrainingConfig,
+    seed: int | None = None,
 ) -> list[HeldOut]:
-    """Run the network on tiles, brought to ``mpp``, in a white surround.
+    """Run the network on tiles, brought to the model's pixel size, in an empty surround.
 
-    ``changed``: seed and strength of a change of colours and sharpness beforehand, so that
-    thresholds are chosen for more stains and scanners than the tiles come from.
+    With a ``seed`` colours and sharpness are changed beforehand, so that thresholds are chosen
+    for more stains and scanners than the tiles come from.
     """
     return [
-        _answer(tile, network, mpp, stride, number, changed) for number, tile in enumerate(tiles)
+        _answer(
+            tile,
+            network,
+            stride,
+            config,
+            None if seed is None else np.random.default_rng((seed, number)),
+        )
+        for number, tile in enumerate(tiles)
     ]
 
 
@@ -102,24 +108,23 @@ def choose_rule(groups: Sequence[Sequence[HeldOut]], rays: int) -> StarRule:
 def _answer(
     tile: LabelledTile,
     network: Network,
-    mpp: float,
     stride: int,
-    number: int,
-    changed: tuple[int, Augmentation] | None,
+    config: TrainingConfig,
+    random: np.random.Generator | None,
 ) -> HeldOut:
-    step = mpp / tile.mpp
+    step = config.model.mpp / tile.mpp
     height, width = (math.ceil(side / step) for side in tile.labels.shape)
     side = -(-max(height, width) // stride) * stride
     placement = Placement((side * step / 2, side * step / 2), step, 0.0, False)
     picture = crop_pixels(tile.pixels, placement.matrix(), side, max(1, round(step)))
     picture = picture[:height, :width]
-    if changed is None:
-        pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    if random is None:
+        pixels = plain(picture, tile.pixels, config)
     else:
-        seed, strength = changed
-        pixels = augment(picture, strength, np.random.default_rng((seed, number)))
+        pixels = changed(picture, tile.pixels, config, random)
     margin = -(-_MARGIN // stride) * stride
-    window = np.full((side + 2 * margin, side + 2 * margin, 3), 255, np.uint8)
+    shape = (side + 2 * margin, side + 2 * margin, pixels.shape[2])
+    window = np.full(shape, SURROUND, np.uint8)
     window[margin : margin + height, margin : margin + width] = pixels
     edge = margin // GRID
     outputs = network(window)[:, edge : edge + side // GRID, edge : edge + side // GRID]
