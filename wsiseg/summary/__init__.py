@@ -1,0 +1,1 @@
+"""All slides of a run side by side: tables, a page to look at, slides that stand out."""
