@@ -1,0 +1,5 @@
+package qupath.lib.projects
+
+class ProjectIO {
+    static Project loadProject(File file, Class kind) { Project.read(file) }
+}
