@@ -105,3 +105,15 @@ def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> 
 def committed(out: Path) -> dict[str, int]:
     """Committed blocks of a run and when they were written (ns)."""
     return {p.name: p.stat().st_mtime_ns for p in out.glob("slides/*/blocks/[0-9]*.parquet")}
+
+
+def leave_lock_of_dead_process(run: RunFolder) -> None:
+    """Lock a run directory as a driver does that is killed at work."""
+    code = (
+        "import os, sys; from pathlib import Path; from wsiseg.store.folders import RunFolder;"
+        "from wsiseg.store.lock import locked;"
+        "lock = locked(RunFolder(Path(sys.argv[1]))); lock.__enter__(); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run.root)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert run.lock.exists()

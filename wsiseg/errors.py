@@ -64,3 +64,7 @@ class ResultMismatchError(StoreError):
 
 class MemoryPlanError(WsisegError):
     """The job as planned needs more memory than there is."""
+
+
+class ClusterError(WsisegError):
+    """The processes that are to do the work cannot be reached, cannot be used, or are gone."""

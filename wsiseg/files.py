@@ -23,6 +23,26 @@ from wsiseg.errors import DiskFullError, StoreError
 
 _TEMPORARY = ".partial-"
 
+FOREIGN_SECONDS = 600.0
+"""Temporary files of other machines are left alone until they are this old."""
+
+_STORAGE_TROUBLE = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ENOTCONN,
+    errno.EREMOTEIO,
+    errno.ENXIO,
+}
+"""What a disk or file server says that cannot be reached, but may come back."""
+
 
 def temporary_name(path: Path) -> Path:
     """A fresh temporary name beside ``path``."""
@@ -76,6 +96,16 @@ def named_disk(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def storage_trouble(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that of storage which may come back."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _STORAGE_TROUBLE:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     with writing(path) as temporary:
@@ -107,12 +137,38 @@ def stored_bytes(path: Path) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files below ``folder`` that this host's dead processes left."""
+    """Remove temporary files below ``folder`` that dead processes left.
+
+    To be called by whoever holds the folder. Those of this machine go if their process is
+    dead, those of other machines if they are older than ``FOREIGN_SECONDS`` by the clock of the
+    file server.
+    """
     host = socket.gethostname().split(".")[0]
-    for path in list(folder.rglob(f"{_TEMPORARY}{host}-*")):
+    found = list(folder.rglob(f"{_TEMPORARY}*"))
+    now = _server_time(folder) if found else 0.0
+    for path in found:
         owner = path.name.removeprefix(f"{_TEMPORARY}{host}-").split("-")[0]
-        if owner.isdigit() and not alive(int(owner)):
+        gone = not alive(int(owner)) if owner.isdigit() else _age(path, now) > FOREIGN_SECONDS
+        if gone:
             _remove(path)
+
+
+def _age(path: Path, now: float) -> float:
+    """Seconds since the path was written; 0 where it is gone."""
+    try:
+        return now - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _server_time(folder: Path) -> float:
+    probe = temporary_name(folder / "time")
+    with named_disk(probe):
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:

@@ -132,7 +132,12 @@ def amount(pixels: NDArray[np.uint8], table: NDArray[np.int32]) -> NDArray[np.in
     return out
 
 
-def measure_stains(samples: Sequence[NDArray[np.uint8]], *, most: int = 2_000_000) -> Stains:
+def measure_stains(
+    samples: Sequence[NDArray[np.uint8]],
+    *,
+    kind: Counterstain | None = None,
+    most: int = 2_000_000,
+) -> Stains:
     """The stain vectors of a slide, from samples of its tissue.
 
     After Macenko et al., "A method for normalizing histology slides for quantitative analysis",
@@ -148,20 +153,23 @@ def measure_stains(samples: Sequence[NDArray[np.uint8]], *, most: int = 2_000_00
     ----------
     samples
         RGB uint8 ``[y, x, 3]``.
+    kind
+        What the counterstain is, where that is known; ``None``: by its colour.
     most
         Pixels to use at most, taken with an even step.
     """
     if not samples:
-        return default_stains(problem="there was no tissue to measure the stains on")
+        problem = "there was no tissue to measure the stains on"
+        return default_stains(kind or "eosin", problem=problem)
     pixels = np.concatenate([np.ascontiguousarray(s).reshape(-1, 3) for s in samples])
     pixels = pixels[:: max(1, len(pixels) // most)]
     white = _white(pixels)
     densities = _stained(pixels, white)
     if len(densities) < _MINIMUM_PIXELS:
         problem = f"only {len(densities)} stained pixels were found to measure the stains on"
-        return default_stains("eosin", white, problem)
+        return default_stains(kind or "eosin", white, problem)
     first, second = _extremes(densities)
-    kind = _kind(second)
+    kind = kind or _kind(second)
     fallback = default_stains(kind, white)
     apart = _angle_deg(first, second)
     if apart < _MINIMUM_ANGLE_DEG:

@@ -8,19 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from wsiseg.cli.display import (
-    QUIET_SECONDS,
-    RunProgress,
-    console,
-    error_panel,
-    facts_table,
-    plan_table,
-    result_table,
-    show_error,
-)
+from wsiseg.cli.display import console, error_panel, facts_table, plan_table, show_error
+from wsiseg.cli.run_display import QUIET_SECONDS, SHOWN_ROWS, RunProgress, result_table
 from wsiseg.errors import ResolutionError
 from wsiseg.execution.api import RunResult
 from wsiseg.execution.driver import SlideOutcome
+from wsiseg.execution.progress import Start
 from wsiseg.geometry import MPP, Box, Size
 from wsiseg.slides.reader import Level, SlideFacts
 
@@ -39,6 +32,10 @@ def shown(renderable: RenderableType, width: int = 80) -> str:
     console = Console(file=StringIO(), width=width, record=True)
     console.print(renderable)
     return console.export_text()
+
+
+def start(slides: int, dashboard: str | None = None) -> Start:
+    return Start(slides, 2, 4 * 10**9, lambda: 10**9, dashboard)
 
 
 def facts(mpp: MPP | None, problems: tuple[str, ...] = ()) -> SlideFacts:
@@ -103,8 +100,36 @@ def test_a_result_names_what_failed_and_where_things_are() -> None:
     assert text.count("two.svs: truncated at byte 7") == 1
     assert "two: two.svs" not in text
     assert "three: worker died" in text
+    assert "1 of 3 slides whole, 2 failed: 12,345 nuclei" in text
     assert "Results in out" in text
     assert "67 min, peak memory 1.00 GB of 4.00 GB planned" in text
+
+
+def test_the_result_of_hundreds_of_slides_is_bounded() -> None:
+    names = [f"slide-{number:03d}" for number in range(500)]
+    slides = {name: SlideOutcome(name, "complete", 1000, "", 60.0) for name in names}
+    for name in names[100:140]:
+        slides[name] = SlideOutcome(name, "failed", None, f"{name}: truncated", 1.0)
+    summary = Path("out/summary.html")
+    text = shown(result_table(RunResult(Path("out"), slides, 9.0, 1, 2, summary)))
+    lines = text.splitlines()
+    assert len(lines) < 3 * SHOWN_ROWS
+    assert sum("failed" in line for line in lines[:SHOWN_ROWS]) >= SHOWN_ROWS - 2
+    assert "slide-100: truncated" in text
+    assert "and 480 more slides, 20 of them failed" in text
+    assert "and 20 more reasons" in text
+    assert "460 of 500 slides whole, 40 failed: 460,000 nuclei" in text
+    assert lines[-1].rstrip() == "Look first at out/summary.html"
+
+
+def test_what_a_terminal_would_obey_is_not_passed_on() -> None:
+    there = Console(file=StringIO(), width=80, record=True)
+    with RunProgress(there, clock=Clock()) as progress:
+        progress.slide_failed("a", "a: \x1b]0;title\x07\x1b[2J\rtruncated")
+        progress.slide_warning("a", "odd\nlines")
+        progress.message("\x1b[31mred")
+    assert "\x1b" not in there.file.getvalue()
+    assert len(there.export_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -164,15 +189,56 @@ def test_without_a_terminal_lines_are_few() -> None:
         progress.slide_started("slide", 1000, 10)
         for _ in range(900):
             clock.now += 0.5
-            progress.block_done("slide", 100, 0.25)
+            progress.block_done("slide", "0-0", 100, 0.25, 0.4)
         progress.slide_stage("slide", "stitch")
         progress.slide_done("slide", 90_000, 455.0)
     lines = console.export_text().splitlines()
-    assert len(lines) == 900 * 0.5 / QUIET_SECONDS + 1
-    assert lines[0] == (
-        "slide: 70 of 1,000 blocks, 6,000 nuclei, 15.00 mm², 0.50 mm²/s, 8 min left"
+    assert len(lines) == 900 * 0.5 // QUIET_SECONDS + 2
+    assert lines[0] == "begun   slide: 1,000 blocks, 10 there already"
+    assert lines[1] == (
+        "slide: 370 of 1,000 blocks, 36,000 nuclei, 90.00 mm², 0.50 mm²/s, 5 min left"
     )
     assert lines[-1] == "done    slide: 90,000 nuclei in 8 min"
+
+
+def test_without_a_terminal_a_batch_tells_where_it_stands() -> None:
+    clock, console = Clock(), Console(file=StringIO(), width=80, record=True)
+    with RunProgress(console, clock=clock) as progress:
+        progress.started(start(10, dashboard="http://127.0.0.1:8787/status"))
+        progress.slide_failed("broken", "broken: truncated")
+        for name in ("one", "two"):
+            progress.slide_planning(name)
+            progress.slide_started(name, 100, 0)
+        for _ in range(100):
+            clock.now += 2
+            progress.block_done("one", "0-0", 50, 0.1, 2.0)
+        progress.slide_done("one", 4_900, 200.0)
+    lines = console.export_text().splitlines()
+    assert lines[0] == "10 slides, 2 workers, dashboard http://127.0.0.1:8787/status"
+    assert lines[1:4] == [
+        "failed  broken: truncated",
+        "begun   one: 100 blocks",
+        "begun   two: 100 blocks",
+    ]
+    # 110 blocks of two slides and seven like them, at half a block a second
+    assert lines[4] == (
+        "1 of 10 slides, 1 failed, 0.05 mm²/s, about 27 min left; "
+        "one: 90 of 100 blocks, 4,500 nuclei, 9.00 mm²"
+    )
+    assert lines[5:] == ["done    one: 4,900 nuclei in 3 min"]
+
+
+def test_slides_that_were_whole_before_are_told_in_a_few_lines() -> None:
+    console = Console(file=StringIO(), width=80, record=True)
+    with RunProgress(console, clock=Clock()) as progress:
+        progress.started(start(400))
+        for number in range(400):
+            progress.slide_started(f"slide-{number}", 5, 5)
+            progress.slide_done(f"slide-{number}", 7, 0.0)
+    lines = console.export_text().splitlines()
+    assert lines[1] == "done    slide-0: 7 nuclei, there already"
+    assert lines[-1] == "397 more slides were there already"
+    assert len(lines) == 5
 
 
 def test_every_ending_is_told_in_one_line_each() -> None:
@@ -193,25 +259,38 @@ def test_a_terminal_shows_a_line_for_each_slide_under_way(width: int) -> None:
     clock = Clock()
     console = Console(file=StringIO(), width=width, force_terminal=True, record=True)
     progress = RunProgress(console, clock=clock)
-    for number in range(6):
-        progress.slide_started(f"slide-{number}-with-a-long-name-of-its-own", 50, 0)
+    progress.started(start(500, dashboard="http://127.0.0.1:8787/status"))
+    progress.slide_failed("broken", "truncated")
+    for number in range(7):
+        name = f"slide-{number}-with-a-long-name-of-its-own"
+        progress.slide_planning(name)
+        progress.slide_started(name, 50, 0)
+    progress.slide_planning("being-planned")
     clock.now += 20
     for _ in range(10):
-        progress.block_done("slide-0-with-a-long-name-of-its-own", 1_000, 0.5)
+        progress.block_done("slide-0-with-a-long-name-of-its-own", "0-0", 1_000, 0.5, 2.0)
     progress.slide_stage("slide-1-with-a-long-name-of-its-own", "stitch")
     text = shown(progress._render(), width)
     lines = text.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 9
     # The terminal writes ^C behind the line that stands, which must not make it two.
-    assert max(map(len, lines)) <= (width - 4 if width >= 80 else width)
-    assert lines[-1].rstrip() == "and 2 more slides"
+    assert max(map(len, lines)) <= width - (4 if width >= 80 else 0)
+    head, first, second, *_, hidden, foot = lines
+    assert hidden.rstrip() == "and 2 more under way"
+    assert "1/500 slides" in head
     if width >= 80:
-        assert "10/50" in lines[0]
-        assert "10,000 nuclei" in lines[0]
-        assert "0.25 mm²/s" in lines[0]
-        assert "80 s left" in lines[0]
-        assert lines[1].rstrip().endswith("stitch")
-    assert ("5.00 mm²" in lines[0]) == (width >= 100)
+        assert "1 failed" in head
+        assert "8 running" in head
+        assert "about 13 h 51 min left" in head
+        assert "10/50" in first
+        assert "0.25 mm²/s" in first
+        assert "80 s left" in first
+        assert second.rstrip().endswith("stitch")
+        assert foot.startswith("0.25 mm²/s   500 nuclei/s   memory 1.00 of 4.00 GB planned")
+    assert ("10,000 nuclei" in first) == (width >= 100)
+    assert ("5.00 mm²" in first) == (width >= 100)
+    assert ("491 waiting" in head) == (width >= 100)
+    assert ("http://127.0.0.1:8787/status" in foot) == (width >= 100)
 
 
 def test_the_live_display_leaves_only_the_endings_behind() -> None:
@@ -221,7 +300,7 @@ def test_the_live_display_leaves_only_the_endings_behind() -> None:
     def interrupted() -> None:
         with RunProgress(console) as progress:
             progress.slide_started("a", 4, 0)
-            progress.block_done("a", 10, 0.1)
+            progress.block_done("a", "0-0", 10, 0.1, 0.2)
             progress.slide_done("a", 10, 1.0)
             raise KeyboardInterrupt
 
@@ -256,8 +335,8 @@ def test_time_spent_on_other_slides_does_not_count() -> None:
         progress.slide_started("first", 1, 0)
         progress.slide_started("second", 3, 0)
         clock.now += 3600
-        progress.block_done("first", 1, 1.0)
+        progress.block_done("first", "0-0", 1, 1.0, 9.0)
         progress.slide_done("first", 1, 3600.0)
-        clock.now += 40
-        progress.block_done("second", 1, 1.0)
-    assert console.export_text().splitlines()[-1].endswith("0.03 mm²/s, 80 s left")
+        clock.now += 240
+        progress.block_done("second", "0-0", 1, 12.0, 9.0)
+    assert console.export_text().splitlines()[-1].endswith("0.05 mm²/s, 8 min left")

@@ -19,8 +19,9 @@ from wsiseg.errors import ModelError
 from wsiseg.models import zoo
 from wsiseg.models.network import stars
 from wsiseg.models.network.files import ModelFolder
-from wsiseg.models.network.runtime import TorchRuntime, run_in_pieces
+from wsiseg.models.network.runtime import run_in_pieces
 from wsiseg.models.network.segmenter import NetworkSegmenter
+from wsiseg.models.network.torch_runtime import TorchRuntime
 from wsiseg.models.segmenter import Instances
 from wsiseg.slides.slide import open_slide
 from wsiseg.testing.segmenters import check_segmenter
@@ -88,8 +89,8 @@ def test_outputs_beyond_the_reach_of_the_edge_are_the_same_bits(
         runs = segmenter.runtime
     stride, reach = segmenter.spec.stride, segmenter.spec.reach_px
     shift, side = 5 * stride, 448
-    first = runs.run(np.ascontiguousarray(tissue[:side, :side]))
-    second = runs.run(np.ascontiguousarray(tissue[shift : shift + side, stride : stride + side]))
+    windows = (tissue[:side, :side], tissue[shift : shift + side, stride : stride + side])
+    first, second = runs.run(np.stack(windows))
     low_y, low_x = -(-(shift + reach) // GRID), -(-(stride + reach) // GRID)
     high = (side - reach) // GRID
     expected = first[:, low_y:high, low_x:high]
@@ -142,7 +143,7 @@ def inside(support: tuple[int, ...], box: tuple[int, ...], segmenter: NetworkSeg
 def test_large_windows_in_pieces_give_the_same_bits(
     segmenter: NetworkSegmenter, tissue: NDArray[np.uint8]
 ) -> None:
-    window = np.ascontiguousarray(tissue[:512, :704])
+    window = np.ascontiguousarray(tissue[np.newaxis, :512, :704])
     once = segmenter.runtime.run(window)
     pieces = run_in_pieces(segmenter.runtime, window, GRID, 112, 384)
     assert np.array_equal(once, pieces)

@@ -39,6 +39,9 @@ class CellsInfo:
         Level-0 position of QuPath's origin: the corner of the bounds it crops to.
     provenance
         What made the cells: versions, model, digests, keys. JSON values only.
+    about
+        What the user's list says of the slide: ``group``, ``stain`` and ``metadata``, text all,
+        where there are such.
     """
 
     slide: str
@@ -47,6 +50,7 @@ class CellsInfo:
     classes: tuple[CellClass, ...]
     origin_px: tuple[int, int] = (0, 0)
     provenance: Mapping[str, object] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

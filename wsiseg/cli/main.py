@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsiseg import __version__
+from wsiseg.cli.check_command import check
+from wsiseg.cli.cluster_options import ClusterFile, SchedulerAddress, where
+from wsiseg.cli.curate_command import classify, import_
 from wsiseg.cli.evaluate_command import evaluate
+from wsiseg.cli.job_file import JobFile, job_from_file
+from wsiseg.cli.leading import finish, interruptible, progress
+from wsiseg.cli.measure_command import Features, StainVectors, features, measure, parse_vectors
+from wsiseg.cli.qupath_command import qupath
+from wsiseg.cli.score_command import score
+from wsiseg.cli.status_command import status, summary
+from wsiseg.cli.tiles_command import tiles
+from wsiseg.cli.unlock_command import unlock
 from wsiseg.errors import ConfigurationError, WsisegError
 
 if TYPE_CHECKING:
-    from wsiseg.execution.api import RunResult
     from wsiseg.job import Job
 
 app = typer.Typer(
@@ -32,13 +40,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Slides = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Slide files, or CSV lists of slides (columns: path, mpp, channel, tissue).",
-        show_default=False,
-    ),
-]
+_SLIDES = typer.Argument(
+    help="Slide files, folders, quoted globs ('in/**/*.svs'), or lists: CSV or Parquet with "
+    "the column path and any of mpp, channel, stain (HE, HDAB), tissue, group; other columns "
+    "are carried along.",
+    show_default=False,
+)
+Slides = Annotated[list[Path], _SLIDES]
+SomeSlides = Annotated[list[Path] | None, _SLIDES]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.", show_default=False)]
 Model = Annotated[
     str,
@@ -86,13 +95,26 @@ Core = Annotated[int | None, typer.Option(help="Side of a tile in pixels; defaul
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes. Default: one a core, as memory allows.")
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Only slides of this name or glob (repeatable).", show_default=False),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most this many slides, the first.", show_default=False)
+]
+Device = Annotated[
+    str,
+    typer.Option(help="auto (a graphics card where there is one), cpu, cuda or cuda:N."),
+]
 Inline = Annotated[bool, typer.Option("--inline", help="Do everything in this process.")]
 
 
 @app.command()
 def run(
-    slides: Slides,
+    context: typer.Context,
     out: Out,
+    slides: SomeSlides = None,
+    job_file: JobFile = None,
     model: Model = "nuclei-he",
     mpp: Mpp = None,
     channel: Channel = None,
@@ -101,15 +123,35 @@ def run(
     include: Include = None,
     exclude: Exclude = None,
     damaged: Damaged = "fail",
+    features: Features = None,
+    stain_vectors: StainVectors = None,
     export: ExportNames = None,
     ngff: Ngff = "0.5",
     split: Split = None,
     core: Core = None,
+    device: Device = "auto",
     workers: Workers = None,
     inline: Inline = False,
+    scheduler: SchedulerAddress = None,
+    cluster: ClusterFile = None,
     new: Annotated[
         bool, typer.Option("--new", help="Segment again what other settings made in OUT.")
     ] = False,
+    only: Only = None,
+    limit: Limit = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only slides that failed in OUT before.")
+    ] = False,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Local folder: slides are copied there, the next ones ahead, and read from there.",
+            show_default=False,
+        ),
+    ] = None,
+    scratch_gb: Annotated[
+        float, typer.Option(min=0.001, help="Room for those copies on each machine, in GB.")
+    ] = 100.0,
     commercial: Annotated[
         bool,
         typer.Option("--commercial", help="Refuse models that forbid commercial use."),
@@ -117,25 +159,41 @@ def run(
 ) -> None:
     """Segment slides and write tables, QuPath overlays, label pyramids and reports.
 
-    Run the same command again after an interruption: it goes on where it stopped.
+    Run the same command again after an interruption: it goes on where it stopped. Changed
+    settings redo only what depends on them; what was segmented with others is left alone unless
+    --new is given.
     """
-    job = _job(
-        slides,
-        model=model,
-        mpp=mpp,
-        channel=channel,
-        reader=reader,
-        tissue=tissue,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        damaged=damaged,
+    from wsiseg.execution.choice import Choice
+    from wsiseg.staging import Scratch
+
+    settings = {
+        "model": model,
+        "mpp": mpp,
+        "channel": channel,
+        "reader": reader,
+        "tissue": tissue,
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+        "damaged": damaged,
+        **({"features": tuple(features)} if features else {}),
+        "stain_vectors": parse_vectors(stain_vectors) if stain_vectors else None,
         **({"exports": tuple(export)} if export else {}),
-        ngff=ngff,
-        split_um=split,
-        core=core,
-        commercial=commercial,
-    )
-    _run(job, out, workers=workers, inline=inline, new=new)
+        "ngff": ngff,
+        "split_um": split,
+        "core": core,
+        "commercial": commercial,
+        "device": device,
+    }
+    if job_file is not None:
+        job = job_from_file(context, job_file, slides or (), settings)
+    elif slides:
+        job = _job(slides, **settings)
+    else:
+        raise typer.BadParameter("name slides, or a file that does with --job")
+    choice = Choice(tuple(only or ()), limit, retry_failed)
+    place = where(workers, scheduler, cluster, inline=inline)
+    room = Scratch(scratch, int(scratch_gb * 1e9)) if scratch is not None else None
+    _run(job, out, cluster=place, new=new, choice=choice, scratch=room)
 
 
 @app.command()
@@ -170,12 +228,17 @@ def plan(
     include: Include = None,
     exclude: Exclude = None,
     core: Core = None,
+    device: Device = "auto",
+    only: Only = None,
+    limit: Limit = None,
     workers: Workers = None,
 ) -> None:
     """Say what a run would read, take and write, before it starts. Nothing is written."""
     from wsiseg.cli.display import console, plan_table, show_error
-    from wsiseg.cli.plan_rows import plan_rows
+    from wsiseg.cli.plan_rows import plan_rows, total_rows
+    from wsiseg.execution.choice import Choice, slide_names
     from wsiseg.execution.estimate import estimate
+    from wsiseg.store.folders import RunFolder
 
     job = _job(
         slides,
@@ -187,16 +250,21 @@ def plan(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         core=core,
+        device=device,
     )
-    failed = False
-    for entry in job.slides:
+    chosen = Choice(tuple(only or ()), limit).of(slide_names(job), RunFolder(out))
+    failed, estimates = False, []
+    for entry in chosen.values():
         try:
             with console(stderr=True).status(f"looking at {entry.path.name}"):
                 found = estimate(entry, job, workers)
             console().print(plan_table(entry.path.name, plan_rows(found, out)))
+            estimates.append(found)
         except WsisegError as error:
             failed = True
             show_error(console(stderr=True), error)
+    if len(estimates) > 1:
+        console().print(plan_table(f"All {len(estimates)} slides", total_rows(estimates)))
     if failed:
         raise typer.Exit(1)
 
@@ -217,7 +285,7 @@ def demo(
             write_demo_slide(slide)
     # The slide is strong DAB, which the network was not trained on.
     job = _job([slide], model="classical-he")
-    _run(job, out, workers=workers, inline=inline, new=False)
+    _run(job, out, workers=workers, inline=inline, new=False, choice=None)
 
 
 @app.command()
@@ -239,6 +307,8 @@ def export(
     ] = None,
     workers: Workers = None,
     inline: Inline = False,
+    scheduler: SchedulerAddress = None,
+    cluster: ClusterFile = None,
 ) -> None:
     """Write or rewrite outputs of a finished segmentation, without segmenting again."""
     from wsiseg.execution.api import export_run
@@ -250,14 +320,24 @@ def export(
         settings["ngff"] = ngff
     if split is not None:
         settings["split_um"] = split or None
-    with _interruptible(), _progress() as progress:
-        result = export_run(
-            out, settings, slides=slide, workers=workers, inline=inline, progress=progress
-        )
-    _finish(result)
+    with interruptible(), progress() as shown:
+        place = where(workers, scheduler, cluster, inline=inline)
+        result = export_run(out, settings, slides=slide, cluster=place, progress=shown)
+    finish(result)
 
 
+app.command()(check)
 app.command()(evaluate)
+app.command()(measure)
+app.command("import")(import_)
+app.command()(classify)
+app.command()(features)
+app.command()(status)
+app.command()(summary)
+app.command()(tiles)
+app.command()(qupath)
+app.command()(unlock)
+app.command()(score)
 
 
 @app.command()
@@ -273,7 +353,7 @@ def train(
     from wsiseg.cli.train_display import TrainingProgress
     from wsiseg.training.api import train as train_model
 
-    with _interruptible(), TrainingProgress(console(stderr=True)) as progress:
+    with interruptible(), TrainingProgress(console(stderr=True)) as progress:
         train_model(config, out, progress.step)
     console().print(f"Model in {out}", highlight=False)
 
@@ -295,6 +375,8 @@ def main() -> None:
 
         show_error(console(stderr=True), error)
         sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
     except Exception as error:
         # click's errors of usage know how to show themselves, and their exit code
         show = getattr(error, "show", None)
@@ -315,8 +397,8 @@ def _job(paths: list[Path], **settings: Any) -> Job:
 
 def _in_options(message: str) -> str:
     """A message on settings of a job with the options' names in their place."""
-    names = "exports|split_um|ngff|damaged|core|mpp|tissue|reader"
-    flags = {"exports": "--export", "split_um": "--split"}
+    names = "exports|features|stain_vectors|split_um|ngff|damaged|core|mpp|tissue|reader|device"
+    flags = {"exports": "--export", "split_um": "--split", "stain_vectors": "--stain-vectors"}
     return re.sub(
         rf"(^|; )({names})(\.\d+)?: ",
         lambda found: f"{found[1]}{flags.get(found[2], '--' + found[2])}: ",
@@ -324,39 +406,12 @@ def _in_options(message: str) -> str:
     )
 
 
-def _run(job: Job, out: Path, *, workers: int | None, inline: bool, new: bool) -> None:
+def _run(job: Job, out: Path, **how: Any) -> None:
     from wsiseg.execution.api import run as run_job
 
-    with _interruptible(), _progress() as progress:
-        result = run_job(job, out, workers=workers, inline=inline, new=new, progress=progress)
-    _finish(result)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        from wsiseg.cli.display import console
-
-        console(stderr=True).print(
-            "Interrupted. Finished work is kept: run the same command to go on."
-        )
-        raise typer.Exit(130) from None
-
-
-def _finish(result: RunResult) -> None:
-    from wsiseg.cli.display import console, result_table
-
-    console().print(result_table(result))
-    if result.failed:
-        raise typer.Exit(1)
-
-
-def _progress() -> Any:
-    from wsiseg.cli.display import RunProgress, console
-
-    return RunProgress(console(stderr=True))
+    with interruptible(), progress() as shown:
+        result = run_job(job, out, progress=shown, **how)
+    finish(result)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsiseg.execution.estimate import Estimate
@@ -20,12 +21,24 @@ def plan_rows(found: Estimate, out: Path) -> dict[str, str]:
         "Tissue": f"{tissue.area_mm2():.2f} mm² of {plan.level0.area_mm2:.2f} mm²",
         "Tiles": f"{len(plan.tiles):,} of {grid.core} px, halo {grid.halo} px, "
         f"in {len(plan.blocks()):,} blocks",
+        "Model": f"{plan.model} on {plan.device}",
         "To read": f"{found.megapixels:,.1f} megapixels, about {_size(found.bytes_to_read)}",
         "Nuclei": f"about {found.cells:,}",
         "Memory": f"at most {_size(found.memory_bytes)} with {found.workers} workers",
         "Disk": f"about {_size(found.disk_bytes)}, {_size(free)} free",
         "Time": f"about {_duration(found.seconds)}",
         "Warnings": "; ".join(plan.warnings) or "none",
+    }
+
+
+def total_rows(found: Sequence[Estimate]) -> dict[str, str]:
+    """What several slides come to, by label."""
+    return {
+        "Tissue": f"{sum(e.prepared.tissue.area_mm2() for e in found):,.2f} mm²",
+        "Nuclei": f"about {sum(e.cells for e in found):,}",
+        "Memory": f"at most {_size(max(e.memory_bytes for e in found))}",
+        "Disk": f"about {_size(sum(e.disk_bytes for e in found))}",
+        "Time": f"about {_duration(sum(e.seconds for e in found))}",
     }
 
 

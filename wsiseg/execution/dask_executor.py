@@ -1,117 +1,122 @@
-"""Tasks on Dask distributed: the only module that imports it."""
+"""Tasks on Dask distributed, wherever its workers are."""
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
+import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from wsiseg.errors import ClusterError
+from wsiseg.execution.cluster import Inline, Joined, Local, Need, Slurm
+from wsiseg.execution.dask_link import Done, Event, Joins, Leaves, Link, Lost, Refused
+from wsiseg.execution.roster import Roster
+from wsiseg.execution.tasks import Result, Task
+from wsiseg.pipeline.block import BlockTask
 
-from wsiseg.execution.tasks import Failure, Result, Task, perform
-
-QUEUE_PER_WORKER = 2
-"""Tasks given to the scheduler per worker: one at work and one that waits."""
-
-DEATHS = 3
-"""A task during which this many workers die, alone on the cluster, is given up."""
-
-_SETTINGS = {
-    # Every death of a worker is told at once; who was to blame is found out here.
-    "distributed.scheduler.allowed-failures": 0,
-    # Memory is planned before the start; pausing and spilling would only hide a wrong plan.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.comm.timeouts.connect": "60s",
-}
+FIRST_WORD_SECONDS = 10.0
+"""How long to wait without any worker before saying so."""
 
 
 class DaskExecutor:
-    """Performs tasks on a cluster of processes on this machine.
+    """Performs tasks on the workers of a Dask cluster, which may come and go.
 
-    When a worker dies, every task the scheduler had given it is suspect. Suspects are tried
-    again one at a time with nothing else under way, so that the culprit is known; it is given
-    up after ``DEATHS`` such deaths, and the others go on.
+    Parameters
+    ----------
+    choice
+        The cluster: started here, or joined.
+    need
+        What the run asks of it.
+    tell
+        Hears what is worth a line to the user.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster cannot be started or reached, or its workers cannot be used.
     """
 
-    def __init__(self, workers: int) -> None:
-        dask.config.set(_SETTINGS)
-        for name in ("distributed", "distributed.nanny", "distributed.scheduler"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._capacity = workers * QUEUE_PER_WORKER
-        self._tasks: dict[Future, Task] = {}
-        self._suspects: deque[Task] = deque()
-        self._deaths: dict[Task, int] = {}
-        with _shielded_from_interrupts():
-            self._cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
-            self._client = Client(self._cluster)
-        self._done: Any = as_completed()
+    def __init__(
+        self, choice: Local | Joined | Slurm, need: Need, tell: Callable[[str], None]
+    ) -> None:
+        self._choice = choice
+        self._tell = tell
+        self._roster = Roster(lambda task: need.gpu and isinstance(task, BlockTask))
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._finished: deque[tuple[Task, Result]] = deque()
+        self._absent_since: float | None = time.monotonic()
+        self._said = False
+        self._link = Link(choice, need, self._events.put)
+        self._link.open()
 
     @property
-    def room(self) -> int:
-        """How many more tasks it takes now: none while a suspect is on trial."""
-        if self._suspects:
-            return 0
-        return self._capacity - len(self._tasks)
+    def dashboard(self) -> str | None:
+        """Address of Dask's dashboard, where the scheduler has one."""
+        return self._link.dashboard
+
+    def takes(self, task: Task) -> bool:
+        """Whether a worker has room for this task now."""
+        return self._roster.takes(task)
 
     def submit(self, task: Task) -> None:
         """Take a task."""
-        future = self._client.submit(perform, task, pure=False)
-        self._tasks[future] = task
-        self._done.add(future)
+        self._roster.add(task)
 
-    def next(self) -> tuple[Task, Result]:
+    def next(self, seconds: float) -> tuple[Task, Result] | None:
         """Wait for a task that is done, or given up."""
-        while True:
-            if not self._tasks and self._suspects:
-                self.submit(self._suspects.popleft())
-            alone = len(self._tasks) == 1
-            future = next(self._done)
-            task = self._tasks.pop(future)
-            error = future.exception()
-            if error is None:
-                result: Result = future.result()
-                return task, result
-            if not isinstance(error, KilledWorker):
-                return task, Failure(f"{type(error).__name__}: {error}")
-            if alone:
-                self._deaths[task] = self._deaths.get(task, 0) + 1
-            if self._deaths.get(task, 0) >= DEATHS:
-                return task, Failure(
-                    f"{DEATHS} worker processes died while they worked on this alone: a crash in "
-                    "the slide reader, or not enough memory"
-                )
-            self._suspects.append(task)
+        if not self._finished:
+            for load in self._roster.to_send():
+                self._link.send(load)
+            try:
+                self._take(self._events.get(timeout=seconds))
+            except Empty:
+                self._mind_absence()
+        return self._finished.popleft() if self._finished else None
 
     def close(self) -> None:
-        """End the cluster; what was under way is lost, what was committed is not."""
-        self._client.close(timeout=2)
-        self._cluster.close(timeout=5)
+        """End the cluster if it was started here; what was under way is lost, what was
+        committed is not."""
+        self._link.close()
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Done(load, results, took):
+                if self._roster.done(load, took):
+                    self._finished.extend(zip(load.tasks, results, strict=True))
+            case Joins(worker, remark):
+                self._roster.join(worker)
+                self._absent_since = None
+                if remark:
+                    self._tell(remark)
+            case Leaves(address, death):
+                self._finished.extend(self._roster.leave(address, death))
+                if not len(self._roster):
+                    self._absent_since, self._said = time.monotonic(), False
+            case Refused(address, why):
+                self._tell(f"the worker {address} is not used: {why}")
+            case Lost(why):
+                raise ClusterError(f"{why}; finished work is kept: run the same command again")
+
+    def _mind_absence(self) -> None:
+        """Say that nobody is there, and in the end complain of it."""
+        if self._absent_since is None:
+            return
+        gone = time.monotonic() - self._absent_since
+        if gone > 60 * self._choice.wait_minutes:
+            raise ClusterError(
+                f"no worker for {self._choice.wait_minutes:g} minutes: {_advice(self._choice)}; "
+                "finished work is kept: run the same command again"
+            )
+        if gone > FIRST_WORD_SECONDS and not self._said:
+            self._said = True
+            self._tell(f"waiting for workers: {_advice(self._choice)}")
 
 
-@contextmanager
-def _shielded_from_interrupts() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C: the driver alone hears it, and ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
+def _advice(choice: Inline | Local | Joined | Slurm) -> str:
+    match choice:
+        case Joined(address=address):
+            return f"start some with: dask worker {address} --nthreads 1 --nworkers N"
+        case Slurm(name=name):
+            return f"the jobs named {name} have not begun (see squeue)"
+        case _:
+            return "no worker process could be started on this machine"

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from wsiseg.errors import DiskFullError, StoreError, WsisegError
+from wsiseg.execution.agenda import PAUSES, Agenda
 from wsiseg.execution.executor import Executor
 from wsiseg.execution.progress import Progress
 from wsiseg.execution.tasks import (
     ExportTask,
     Failure,
+    MeasureTask,
     PrepareTask,
     Ready,
     Result,
     StitchTask,
+    SurveyTask,
     TakeUpTask,
     Task,
     unforeseen,
 )
-from wsiseg.files import write_json
+from wsiseg.files import storage_trouble, write_json
 from wsiseg.job import Export, Job, SlideEntry
 from wsiseg.pipeline.block import BlockTask
 from wsiseg.pipeline.exports import Exported, ExportSettings
+from wsiseg.pipeline.measuring import Measured, MeasureSettings, Surveyed
 from wsiseg.pipeline.plan import read_plan
 from wsiseg.pipeline.report import damaged_places, slide_report
 from wsiseg.pipeline.stitching import Stitched
 from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.folders import RunFolder, SlideFolder
+from wsiseg.store.lock import Lock
 from wsiseg.store.tissue import read_tissue
+from wsiseg.summary.measured import median_nuclear_area, thumbnail
 
 _SHOWN_PLACES = 3
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +57,27 @@ class Order:
         Whether what other settings made may be discarded.
     again
         Whether the slide is segmented already and its exports are to be written anew.
+    stale_only
+        With ``again``: only those exports that other settings made.
     """
 
     entry: SlideEntry
     job: Job
     new: bool = False
     again: bool = False
+    stale_only: bool = False
 
     @property
     def how(self) -> ExportSettings:
         """How its exports are written."""
-        return ExportSettings(self.job.ngff, self.job.split_um)
+        return ExportSettings(
+            self.job.ngff, self.job.split_um, self.entry.about, self.measure, self.job.classifier
+        )
+
+    @property
+    def measure(self) -> MeasureSettings:
+        """What is measured of its cells."""
+        return MeasureSettings(self.job.features, self.entry.stain, self.job.stain_vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +115,10 @@ class _Slide:
     ready: Ready | None = None
     records: dict[str, BlockRecord] = field(default_factory=dict)
     stitched: Stitched | None = None
+    unmeasured: set[int] = field(default_factory=set)
+    measure_seconds: float = 0.0
     exported: dict[Export, Exported] = field(default_factory=dict)
     outcome: SlideOutcome | None = None
-    told: bool = False
 
     def planned(self) -> Ready:
         """Its plan, which every later task rests on."""
@@ -122,18 +139,23 @@ class Driver:
     """
 
     def __init__(
-        self, run: RunFolder, orders: Mapping[str, Order], epoch: str, progress: Progress
+        self,
+        run: RunFolder,
+        orders: Mapping[str, Order],
+        lock: Lock,
+        progress: Progress,
     ) -> None:
         self._run = run
-        self._epoch = epoch
+        self._lock = lock
+        self._epoch = lock.epoch
         self._progress = progress
         self._slides = {
             name: _Slide(name, place, order, run.slide(name))
             for place, (name, order) in enumerate(orders.items())
         }
-        self._heap: list[tuple[int, int, int, Task]] = []
-        self._count = itertools.count()
-        self._under_way = 0
+        self._agenda = Agenda()
+        self._untold: deque[SlideOutcome] = deque()
+        self._told_at = time.monotonic()
 
     def lead(
         self, executor: Executor, on_outcome: Callable[[SlideOutcome], None]
@@ -144,42 +166,89 @@ class Driver:
         ------
         DiskFullError
             If the disk is full: no slide could go on.
+        RunLockedError
+            If the run directory is no longer held.
+        ClusterError
+            If nobody is left to do the work.
         """
         for slide in self._slides.values():
             self._push(slide, 3, self._first_task(slide))
-        while self._heap or self._under_way:
-            while self._heap and executor.room > 0:
-                _, _, _, task = heapq.heappop(self._heap)
-                slide = self._slides[task.slide]
-                if slide.outcome is not None:
-                    continue
-                slide.began = slide.began or time.perf_counter()
-                executor.submit(task)
-                self._under_way += 1
-            if not self._under_way:
-                continue
-            task, result = executor.next()
-            self._under_way -= 1
-            slide = self._slides[task.slide]
-            try:
-                self._handle(slide, result)
-            except DiskFullError:
-                raise
-            except WsisegError as error:
-                self._fail(slide, Failure(str(error)))
-            except Exception as error:  # noqa: BLE001 one slide must not stop the others
-                self._fail(slide, unforeseen(error))
-            self._tell(slide, on_outcome)
+        while self._agenda or self._untold:
+            self._lock.check()
+            while (task := self._agenda.take(executor.takes)) is not None:
+                self._send(executor, task)
+            if not self._agenda and not self._untold:
+                break
+            finished = executor.next(self._patience())
+            if finished is not None:
+                self._finish(*finished)
+            self._tell(on_outcome)
         return {name: slide.outcome for name, slide in self._slides.items() if slide.outcome}
 
-    @staticmethod
-    def _tell(slide: _Slide, on_outcome: Callable[[SlideOutcome], None]) -> None:
-        if slide.outcome is not None and not slide.told:
-            slide.told = True
-            on_outcome(slide.outcome)
+    def _send(self, executor: Executor, task: Task) -> None:
+        slide = self._slides[task.slide]
+        if not slide.began:
+            slide.began = time.perf_counter()
+            self._progress.slide_planning(slide.name)
+        executor.submit(task)
+
+    def _finish(self, task: Task, result: Result) -> None:
+        slide = self._slides[task.slide]
+        failure = None
+        try:
+            if isinstance(result, Failure):
+                failure = result
+            else:
+                self._handle(slide, result)
+        except DiskFullError:
+            raise
+        except WsisegError as error:
+            failure = Failure(str(error), passing=storage_trouble(error))
+        except Exception as error:  # noqa: BLE001 one slide must not stop the others
+            failure = unforeseen(error)
+        if slide.outcome is not None or failure is None or not failure.passing:
+            self._agenda.close(task)
+            if failure is not None and slide.outcome is None:
+                self._fail(slide, failure)
+        else:
+            self._postpone(slide, task, failure)
+
+    def _postpone(self, slide: _Slide, task: Task, failure: Failure) -> None:
+        """Try again later what failed because storage could not be reached."""
+        pause = self._agenda.postpone(task)
+        if pause is None:
+            tried = f"tried {len(PAUSES)} more times in {sum(PAUSES) / 60:.0f} min"
+            self._fail(slide, Failure(f"{failure.reason} ({tried})", failure.detail))
+        elif pause:
+            self._progress.slide_warning(
+                slide.name,
+                f"storage cannot be reached: {failure.reason}; trying again in {pause:g} s",
+            )
+
+    def _patience(self) -> float:
+        """Seconds to wait at most before something else is to be looked after."""
+        return self._agenda.patience(1.0 if self._untold else _LOOK_SECONDS)
+
+    def _tell(self, on_outcome: Callable[[SlideOutcome], None]) -> None:
+        """Pass outcomes on; where that fails for storage, it is tried again."""
+        while self._untold:
+            try:
+                on_outcome(self._untold[0])
+            except StoreError as error:
+                late = time.monotonic() - self._told_at > sum(PAUSES)
+                if late or not storage_trouble(error):
+                    raise
+                return
+            self._untold.popleft()
+        self._told_at = time.monotonic()
 
     def _push(self, slide: _Slide, stage: int, task: Task) -> None:
-        heapq.heappush(self._heap, (slide.place, stage, next(self._count), task))
+        self._agenda.push(slide.place, stage, task)
+
+    def _end(self, slide: _Slide, outcome: SlideOutcome) -> None:
+        slide.outcome = outcome
+        self._agenda.end(slide.name)
+        self._untold.append(outcome)
 
     def _first_task(self, slide: _Slide) -> Task:
         place, order = (str(self._run.root), slide.name, self._epoch), slide.order
@@ -191,34 +260,47 @@ class Driver:
         if slide.outcome is not None:
             return
         match result:
-            case Failure():
-                self._fail(slide, result)
             case Ready():
                 self._begin(slide, result)
             case BlockRecord():
                 self._block_done(slide, result)
             case Stitched():
                 slide.stitched = result
-                self._export(slide)
+                self._measure(slide)
+            case Surveyed():
+                self._measure_parts(slide, result)
+            case Measured():
+                slide.unmeasured.discard(result.part)
+                slide.measure_seconds += result.seconds
+                if not slide.unmeasured:
+                    self._export(slide)
             case Exported():
                 slide.exported[result.name] = result
                 self._finish_when_exported(slide)
 
     def _begin(self, slide: _Slide, ready: Ready) -> None:
+        again = slide.ready is not None
         slide.ready = ready
         slide.records = dict(ready.records)
-        if not slide.order.again:
+        if not slide.order.again or slide.order.stale_only:
             slide.exported = {
                 item.name: item
                 for item in ready.exported
                 if item.whole(slide.folder, slide.order.how, ready.segment_key)
             }
         self._progress.slide_started(slide.name, len(ready.blocks), len(ready.records))
-        if ready.nuclei is not None and not slide.missing():
+        told = ready.about == slide.order.entry.about
+        key = slide.order.measure.key(ready.segment_key)
+        measured = not slide.order.measure.sets or ready.measured == key
+        if ready.nuclei is not None and told and measured and not slide.missing():
             if not self._refuses_damage(slide):
                 self._complete(slide, ready.nuclei, 0.0)
             return
-        for name, column, row in ready.blocks:
+        if ready.nuclei is not None and not measured:
+            self._progress.message(
+                f"{slide.name}: its cells are measured anew, the segmentation stays"
+            )
+        for name, column, row in () if again else ready.blocks:
             if name not in ready.records:
                 self._push(
                     slide,
@@ -237,7 +319,8 @@ class Driver:
     def _block_done(self, slide: _Slide, record: BlockRecord) -> None:
         slide.records[record.name] = record
         share = slide.planned().tissue_mm2 / max(len(slide.planned().blocks), 1)
-        self._progress.block_done(slide.name, record.count, share)
+        busy = sum(record.seconds.values())
+        self._progress.block_done(slide.name, record.name, record.count, share, busy)
         self._stitch_when_whole(slide)
 
     def _stitch_when_whole(self, slide: _Slide) -> None:
@@ -268,6 +351,22 @@ class Driver:
         )
         return True
 
+    def _measure(self, slide: _Slide) -> None:
+        how = slide.order.measure
+        if not how.sets:
+            self._export(slide)
+            return
+        self._progress.slide_stage(slide.name, "measure")
+        self._push(slide, 1, SurveyTask(str(self._run.root), slide.name, self._epoch, how))
+
+    def _measure_parts(self, slide: _Slide, surveyed: Surveyed) -> None:
+        slide.unmeasured = set(surveyed.missing)
+        place = str(self._run.root), slide.name, self._epoch
+        for part in surveyed.missing:
+            self._push(slide, 1, MeasureTask(*place, surveyed.key, part))
+        if not slide.unmeasured:
+            self._export(slide)
+
     def _export(self, slide: _Slide) -> None:
         self._progress.slide_stage(slide.name, "export")
         place = str(self._run.root), slide.name, self._epoch
@@ -284,23 +383,30 @@ class Driver:
         exported = {e.name: e for e in earlier} | slide.exported
         plan = read_plan(slide.folder.plan)
         report = slide_report(
+            slide.folder,
             plan,
             read_tissue(slide.folder.tissue, plan.segment_key),
             slide.records,
             stitched,
             tuple(exported.values()),
             ready.seconds,
+            slide.order.entry.about,
+            slide.order.measure,
         )
+        report["seconds"]["measure"] = slide.measure_seconds
         seconds = time.perf_counter() - slide.began
         report["wall_seconds"] = seconds
+        report["nuclear_area_um2"] = median_nuclear_area(slide.folder)
+        thumbnail(slide.folder)
+        report["storage_retries"] = self._agenda.retries(slide.name)
         write_json(slide.folder.report, report)
         for warning in report["warnings"]:
-            self._progress.message(f"{slide.name}: {warning}")
+            self._progress.slide_warning(slide.name, warning)
         self._complete(slide, stitched.cells, seconds)
 
     def _complete(self, slide: _Slide, nuclei: int, seconds: float) -> None:
         slide.folder.failure.unlink(missing_ok=True)
-        slide.outcome = SlideOutcome(slide.name, "complete", nuclei, "", seconds)
+        self._end(slide, SlideOutcome(slide.name, "complete", nuclei, "", seconds))
         self._progress.slide_done(slide.name, nuclei, seconds)
 
     def _fail(self, slide: _Slide, failure: Failure) -> None:
@@ -311,5 +417,5 @@ class Driver:
             with suppress(StoreError):
                 write_json(slide.folder.failure, asdict(failure))
         seconds = time.perf_counter() - slide.began
-        slide.outcome = SlideOutcome(slide.name, "failed", None, failure.reason, seconds)
+        self._end(slide, SlideOutcome(slide.name, "failed", None, failure.reason, seconds))
         self._progress.slide_failed(slide.name, failure.reason)

@@ -71,7 +71,7 @@ def estimate(entry: SlideEntry, job: Job, workers: int | None = None) -> Estimat
     settled = job.settled(entry)
     prepared = prepare(settled, job)
     plan = prepared.plan
-    segmenter = load_segmenter(job.model)
+    segmenter = load_segmenter(job.model, plan.device)
     count = choose_workers(segmenter.spec, plan.grid.window, workers)
     with open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp) as slide:
         session = Session(plan, slide, prepared.tissue, segmenter)
@@ -110,10 +110,10 @@ def _measure(session: Session) -> tuple[float, float]:
     ]
     first = grid.tile(*chosen[0])
     # Whatever is compiled or loaded on first use is not part of a tile's cost.
-    segment_tile(first, session.segment(session.read(first.window), Clock()), rules)
+    segment_tile(first, session.segment([session.read(first.window)], Clock())[0], rules)
     begin, found = time.perf_counter(), 0
     for place in chosen:
         tile = grid.tile(*place)
-        instances = session.segment(session.read(tile.window), Clock())
+        (instances,) = session.segment([session.read(tile.window)], Clock())
         found += len(segment_tile(tile, instances, rules)[0])
     return (time.perf_counter() - begin) / len(chosen), found / len(chosen)

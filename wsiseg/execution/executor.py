@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Protocol
 
@@ -12,16 +13,28 @@ class Executor(Protocol):
     """Performs tasks, here or elsewhere."""
 
     @property
-    def room(self) -> int:
-        """How many more tasks it takes now."""
+    def dashboard(self) -> str | None:
+        """Address of a page that shows what is going on, where there is one."""
+        ...
+
+    def takes(self, task: Task) -> bool:
+        """Whether it takes this task now."""
         ...
 
     def submit(self, task: Task) -> None:
         """Take a task."""
         ...
 
-    def next(self) -> tuple[Task, Result]:
-        """Wait for a task that is done."""
+    def next(self, seconds: float) -> tuple[Task, Result] | None:
+        """Wait for a task that is done, but not longer than so many seconds.
+
+        ``None`` where none was done, or what it takes has changed.
+
+        Raises
+        ------
+        ClusterError
+            If nobody is left to perform tasks.
+        """
         ...
 
     def close(self) -> None:
@@ -36,16 +49,23 @@ class InlineExecutor:
         self._tasks: deque[Task] = deque()
 
     @property
-    def room(self) -> int:
+    def dashboard(self) -> str | None:
+        """There is none."""
+        return None
+
+    def takes(self, task: Task) -> bool:
         """One task at a time."""
-        return 1 - len(self._tasks)
+        return not self._tasks
 
     def submit(self, task: Task) -> None:
         """Take a task."""
         self._tasks.append(task)
 
-    def next(self) -> tuple[Task, Result]:
-        """Perform the oldest task."""
+    def next(self, seconds: float) -> tuple[Task, Result] | None:
+        """Perform the oldest task; with none, wait."""
+        if not self._tasks:
+            time.sleep(seconds)
+            return None
         task = self._tasks.popleft()
         return task, perform(task)
 

@@ -19,6 +19,13 @@ MIB = 1 << 20
 PROCESS_BYTES = 480 * MIB
 """A process with everything imported and compiled, before its first pixel."""
 
+CARD_BYTES = 3072 * MIB
+"""Allowed beyond that for a process whose network runs on a graphics card: torch, the libraries
+of the card and pinned memory."""
+
+CARD_WORKERS = 4
+"""Processes that share a graphics card unless more are asked for."""
+
 CACHE_BYTES = 2 * 96 * MIB
 """Decoded chunks that the slides open in a process keep."""
 
@@ -54,8 +61,9 @@ def plan_memory(spec: ModelSpec, window: int, workers: int, cells: int = 0) -> M
     The largest window is counted with: an instance that its tile cuts may ask for it.
     """
     largest = max(window, LIMIT + 2 * spec.reach_px)
-    work = window_bytes(spec, window) + window_bytes(spec, largest)
-    worker = PROCESS_BYTES + CACHE_BYTES + max(work, STITCH_BYTES + cells * BYTES_PER_CELL)
+    work = spec.batch * window_bytes(spec, window) + window_bytes(spec, largest)
+    process = PROCESS_BYTES + (CARD_BYTES if _on_card(spec) else 0)
+    worker = process + CACHE_BYTES + max(work, STITCH_BYTES + cells * BYTES_PER_CELL)
     if workers == 0:
         return MemoryPlan(worker, 0, 0)
     return MemoryPlan(PROCESS_BYTES, worker, workers)
@@ -68,7 +76,7 @@ def slide_cells(plan: SlidePlan) -> int:
 
 
 def choose_workers(spec: ModelSpec, window: int, wanted: int | None) -> int:
-    """As many workers as there are cores, or as the free memory holds.
+    """As many workers as there are cores, or as the free memory holds, or as share a graphics card.
 
     Raises
     ------
@@ -88,7 +96,12 @@ def choose_workers(spec: ModelSpec, window: int, wanted: int | None) -> int:
             f"one worker may need {single.total / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are "
             "free; use smaller tiles (--core 512) or free some memory"
         )
-    return wanted or int(min(len(os.sched_getaffinity(0)), fitting))
+    most = CARD_WORKERS if _on_card(spec) else fitting
+    return wanted or int(min(len(os.sched_getaffinity(0)), fitting, most))
+
+
+def _on_card(spec: ModelSpec) -> bool:
+    return spec.runtime.startswith("torch-cuda")
 
 
 class MemoryWatch:

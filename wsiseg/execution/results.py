@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsiseg.errors import ConfigurationError, StoreError
+from wsiseg.features.registry import dictionary
 from wsiseg.files import read_json
 from wsiseg.job import Export
 from wsiseg.pipeline.exports import FILES, SPLIT_FOLDER
 from wsiseg.pipeline.plan import read_plan
 from wsiseg.store.cells import StoredCells
+from wsiseg.store.features import MeasuredCells
 from wsiseg.store.folders import RunFolder, SlideFolder, read_manifest
 from wsiseg.store.tissue import read_tissue
 from wsiseg.tissue import TissueMask
@@ -95,6 +97,20 @@ class Run:
     def source(self, slide: str) -> StoredCells:
         """The stitched cells part by part, polygons included, for slides that do not fit."""
         return StoredCells(self._slide(slide).cells)
+
+    def measured(self, slide: str) -> MeasuredCells:
+        """The cells part by part as :meth:`source` gives them, with all their features.
+
+        Raises
+        ------
+        StoreError
+            If none were measured besides the shapes.
+        """
+        return MeasuredCells(self._slide(slide))
+
+    def dictionary(self, slide: str) -> list[dict[str, str]]:
+        """What the feature columns of :meth:`cells` mean: name, set, unit, definition, source."""
+        return dictionary(pq.read_schema(self.file(slide, "table")).names)
 
     def tissue(self, slide: str) -> TissueMask:
         """The tissue mask with reason codes."""

@@ -7,22 +7,37 @@ does nothing once another driver has taken the run directory over.
 
 from __future__ import annotations
 
+import errno
+import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsiseg import __version__
-from wsiseg.errors import DiskFullError, StoreError, WsisegError
-from wsiseg.files import read_json, write_json
+from wsiseg.errors import DiskFullError, StoreError, UnreadableSlideError, WsisegError
+from wsiseg.files import read_json, storage_trouble, write_json
+from wsiseg.geometry import Box
 from wsiseg.job import Export, Job, SlideEntry
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.block import BlockTask, run_block
-from wsiseg.pipeline.exports import MEASURES, Exported, ExportSettings, write_export
+from wsiseg.pipeline.damage import require_lasting
+from wsiseg.pipeline.exports import Exported, ExportSettings, write_export
+from wsiseg.pipeline.measuring import (
+    Measured,
+    MeasureSettings,
+    Surveyed,
+    forget_slides,
+    measure_part,
+    measured_key,
+    survey_features,
+)
 from wsiseg.pipeline.plan import key_of, read_plan
 from wsiseg.pipeline.prepare import Prepared, prepare_in
-from wsiseg.pipeline.stitching import Stitched, stitch_slide
+from wsiseg.pipeline.session import forget_sessions
+from wsiseg.pipeline.stitching import MEASURES, Stitched, stitch_slide
+from wsiseg.slides.slide import Damage
 from wsiseg.store.blocks import BlockRecord, committed_blocks
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder
@@ -61,6 +76,27 @@ class StitchTask:
 
 
 @dataclass(frozen=True, slots=True)
+class SurveyTask:
+    """Plan what is measured of a slide's cells."""
+
+    run: str
+    slide: str
+    epoch: str
+    how: MeasureSettings
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTask:
+    """Measure a part of a slide's cells."""
+
+    run: str
+    slide: str
+    epoch: str
+    key: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExportTask:
     """Write one export of a slide."""
 
@@ -71,7 +107,9 @@ class ExportTask:
     how: ExportSettings
 
 
-Task = PrepareTask | TakeUpTask | BlockTask | StitchTask | ExportTask
+Task = (
+    PrepareTask | TakeUpTask | BlockTask | StitchTask | SurveyTask | MeasureTask | ExportTask
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +132,10 @@ class Ready:
         What the report of an earlier run says was exported of this segmentation.
     nuclei
         Number of cells by that report; ``None`` without one.
+    about
+        What that report has from the user, see :attr:`wsiseg.job.SlideEntry.about`.
+    measured
+        The measure key of its features, where all are there.
     """
 
     segment_key: str
@@ -104,6 +146,8 @@ class Ready:
     seconds: Mapping[str, float]
     exported: tuple[Exported, ...]
     nuclei: int | None
+    about: Mapping[str, object]
+    measured: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +162,24 @@ class Failure:
         The traceback, where the cause is not one that wsiseg foresees.
     fatal
         Whether no other task can succeed either (a full disk).
+    passing
+        Whether the storage could not be reached: the same task may succeed later.
     """
 
     reason: str
     detail: str = ""
     fatal: bool = False
+    passing: bool = False
 
 
-Result = Ready | BlockRecord | Stitched | Exported | Failure
+Result = Ready | BlockRecord | Stitched | Surveyed | Measured | Exported | Failure
+
+
+def perform_all(tasks: Sequence[Task]) -> tuple[tuple[Result, ...], float]:
+    """Do tasks one after the other; their results, and the seconds that all took."""
+    begin = time.perf_counter()
+    results = tuple(perform(task) for task in tasks)
+    return results, time.perf_counter() - begin
 
 
 def perform(task: Task) -> Result:
@@ -134,26 +188,71 @@ def perform(task: Task) -> Result:
     folder = run.slide(task.slide)
     try:
         if lock_epoch(run) != task.epoch:
+            if not run.root.exists():
+                raise OSError(errno.EIO, f"{run.root} is not there")
             raise StoreError(f"{run.root} is no longer held by the run that asked for this")
-        match task:
-            case PrepareTask():
-                return _ready(folder, prepare_in(folder, task.entry, task.job, new=task.new))
-            case TakeUpTask():
-                plan = read_plan(folder.plan)
-                tissue = read_tissue(folder.tissue, plan.segment_key)
-                return _ready(folder, Prepared(plan, tissue, {}))
-            case BlockTask():
-                return run_block(run, task)
-            case StitchTask():
-                return _stitch(folder)
-            case ExportTask():
-                return write_export(folder, read_plan(folder.plan), task.name, task.how)
-    except WsisegError as error:
-        return Failure(str(error), fatal=isinstance(error, DiskFullError))
+        return _done(task, run, folder)
     except MemoryError:
         return Failure("out of memory: use fewer workers (--workers)")
     except Exception as error:  # noqa: BLE001 a bug in one slide must not stop the others
+        if _may_pass(task, folder, error):
+            forget_sessions()
+            forget_slides()
+            return Failure(str(error), passing=True)
+        if isinstance(error, WsisegError):
+            return Failure(str(error), fatal=isinstance(error, DiskFullError))
         return unforeseen(error)
+
+
+def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
+    match task:
+        case PrepareTask():
+            return _ready(folder, _prepared(folder, task))
+        case TakeUpTask():
+            plan = read_plan(folder.plan)
+            tissue = read_tissue(folder.tissue, plan.segment_key)
+            return _ready(folder, Prepared(plan, tissue, {}))
+        case BlockTask():
+            return run_block(run, task)
+        case StitchTask():
+            return _stitch(folder)
+        case SurveyTask():
+            return survey_features(folder, task.how)
+        case MeasureTask():
+            return measure_part(folder, task.key, task.part)
+        case ExportTask():
+            return write_export(folder, read_plan(folder.plan), task.name, task.how)
+
+
+def _may_pass(task: Task, folder: SlideFolder, error: Exception) -> bool:
+    """Whether an error comes from storage that may be reached again later.
+
+    A slide that was planned has been read before: whatever makes it unreadable may pass. Before
+    that, a missing file is taken for a mistake unless the folder around it is gone or empty.
+    """
+    if isinstance(error, DiskFullError):
+        return False
+    if storage_trouble(error):
+        return True
+    if isinstance(task, PrepareTask):
+        around = task.entry.path.parent
+        return isinstance(error, UnreadableSlideError) and not (
+            around.is_dir() and any(around.iterdir())
+        )
+    return folder.plan.exists() and isinstance(error, OSError | UnreadableSlideError)
+
+
+def _prepared(folder: SlideFolder, task: PrepareTask) -> Prepared:
+    prepared = prepare_in(folder, task.entry, task.job, new=task.new)
+    plan = prepared.plan
+    try:
+        damage = [Damage(Box(*place[:4]), place[4]) for place in plan.damage]
+        require_lasting(plan.path, plan.reader, plan.stated_mpp, damage)
+    except OSError:
+        # Tissue and statistics were found on pixels that were not those of the slide.
+        folder.plan.unlink(missing_ok=True)
+        raise
+    return prepared
 
 
 def unforeseen(error: Exception) -> Failure:
@@ -165,7 +264,7 @@ def unforeseen(error: Exception) -> Failure:
 
 def _ready(folder: SlideFolder, prepared: Prepared) -> Ready:
     plan = prepared.plan
-    exported, nuclei = _reported(folder, plan.segment_key)
+    known = reported(folder, plan.segment_key)
     return Ready(
         segment_key=plan.segment_key,
         block_key=plan.block_key,
@@ -173,21 +272,32 @@ def _ready(folder: SlideFolder, prepared: Prepared) -> Ready:
         records=committed_blocks(folder, plan.block_key),
         tissue_mm2=prepared.tissue.area_mm2(),
         seconds=prepared.seconds,
-        exported=exported,
-        nuclei=nuclei,
+        exported=known.exported,
+        nuclei=known.nuclei,
+        about=known.about,
+        measured=measured_key(folder),
     )
 
 
-def _reported(folder: SlideFolder, segment_key: str) -> tuple[tuple[Exported, ...], int | None]:
-    """What a report of the same segmentation says of exports and cells; nothing if unreadable."""
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the report of an earlier run says: exports, cells, what the user told of the slide."""
+
+    exported: tuple[Exported, ...] = ()
+    nuclei: int | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
+
+
+def reported(folder: SlideFolder, segment_key: str) -> Reported:
+    """What a report of the same segmentation says; nothing if there is none or it is unreadable."""
     try:
         report: Any = read_json(folder.report)
         if report["segment_key"] != segment_key:
-            return (), None
+            return Reported()
         exported = tuple(Exported(name=n, **item) for n, item in report["exports"].items())
-        return exported, int(report["counts"]["nuclei"])
+        return Reported(exported, int(report["counts"]["nuclei"]), dict(report["about"]))
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):
-        return (), None
+        return Reported()
 
 
 def _stitch(folder: SlideFolder) -> Stitched:
@@ -197,7 +307,7 @@ def _stitch(folder: SlideFolder) -> Stitched:
     known = _known_stitch(folder, note, key)
     if known is not None:
         return known
-    info = plan.info(load_segmenter(plan.model).spec, __version__)
+    info = plan.info(load_segmenter(plan.model, plan.device).spec, __version__)
     records = committed_blocks(folder, plan.block_key)
     missing = sorted({block.name for block in plan.blocks()} - set(records))
     if missing:

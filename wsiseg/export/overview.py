@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from wsiseg.cells.batch import CellBatch, CellClass, CellSource
 from wsiseg.export.density import (
@@ -44,6 +45,9 @@ from wsiseg.slides.slide import Slide
 
 PLACE_UM = 140.0
 """About the width of tissue that a full-resolution crop shows."""
+
+SLIDE_PANEL = "slide panel"
+"""Text of the picture that says where on the page the slide stands: ``x0 y0 x1 y1``."""
 
 _PAGE_PX = 2400
 _MARGIN_PX = 72
@@ -103,8 +107,10 @@ def write_overview(path: Path, of: OverviewInput) -> None:
         If the file cannot be written.
     """
     page = draw_overview(of)
+    texts = PngInfo()
+    texts.add_text(SLIDE_PANEL, page.info[SLIDE_PANEL])
     with writing(path) as temporary:
-        page.save(temporary, format="PNG")
+        page.save(temporary, format="PNG", pnginfo=texts)
 
 
 def draw_overview(of: OverviewInput) -> Image.Image:
@@ -130,6 +136,7 @@ class _Page:
         self.y = _MARGIN_PX
         self._image = Image.new("RGB", (_PAGE_PX, 4 * _PAGE_PX), PAPER)
         self.draw = ImageDraw.Draw(self._image)
+        self.slide_panel = (0, 0, 0, 0)
 
     def text(
         self, x: float, text: str, size: int, color: Color = INK, *, y: float | None = None
@@ -149,7 +156,9 @@ class _Page:
 
     def finished(self) -> Image.Image:
         """The page cut to what stands on it."""
-        return self._image.crop((0, 0, _PAGE_PX, self.y + _MARGIN_PX))
+        page = self._image.crop((0, 0, _PAGE_PX, self.y + _MARGIN_PX))
+        page.info[SLIDE_PANEL] = " ".join(map(str, self.slide_panel))
+        return page
 
 
 def _head(page: _Page, of: OverviewInput) -> None:
@@ -208,6 +217,7 @@ def _panels(
         mark_boxes(picture, boxes)
         scale_bar(picture, of.slide.level0.mpp.mean * step)
         page.paste(picture, left, page.y)
+    page.slide_panel = (lefts[0], page.y, lefts[0] + size[0], page.y + size[1])
     _color_bar(page, lefts[1] + size[0] + _BAR_PX[1], size[1], top)
     page.y += size[1] + 48
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellClass
 from wsiseg.slides.reader import Illumination, Pixels
+from wsiseg.stain import Counterstain
 
 Statistics = Mapping[str, tuple[float, ...]]
 """What a segmenter measured once on a slide; plain numbers, kept in the slide's plan."""
@@ -55,6 +56,8 @@ class ModelSpec:
         runs it in which precision.
     bytes_per_px
         Peak memory of ``predict`` and ``decode`` together, in bytes a window pixel.
+    batch
+        Windows that are best predicted together.
     """
 
     name: str
@@ -75,6 +78,7 @@ class ModelSpec:
     parameters: str = ""
     runtime: str = ""
     bytes_per_px: int = 64
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +139,13 @@ class Segmenter(Protocol):
 
     def decode(self, prediction: Prediction) -> list[Instances]:
         """The instances of every window of a prediction, in order."""
+        ...
+
+
+@runtime_checkable
+class ReadsStains(Protocol):
+    """A segmenter whose answer depends on which stains a slide has; they may be stated."""
+
+    def calibrate_stained(self, samples: Sequence[Pixels], kind: Counterstain) -> Statistics:
+        """As ``calibrate``, for a slide whose counterstain is known."""
         ...

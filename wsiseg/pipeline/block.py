@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
@@ -37,6 +38,8 @@ def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
     ------
     StoreError
         If the driver that asked for it is no longer the one at work.
+    OSError
+        If the slide could be read only in part, for reasons that have passed.
     """
     folder = run.slide(task.slide)
     session = open_session(folder, task.key)
@@ -46,6 +49,7 @@ def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
     if known is not None:
         return known
     found, record = segment_block(session, block)
+    session.require_lasting_damage()
     if lock_epoch(run) != task.epoch:
         raise StoreError(f"{run.root} is no longer held by the run that asked for this block")
     write_block(folder.block(block.name), found, record)
@@ -64,15 +68,18 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         reading.add("read", begin)
         return pixels
 
-    for tile, pixels in prefetched(block.tiles, read, ahead=1):
-        instances = session.segment(pixels, clock)
-        begin = time.perf_counter()
-        before = sum(clock.seconds.values())
-        candidates, counts = segment_tile(tile, instances, rules)
-        # What wider windows took is charged to their own stages.
-        clock.add("own", begin + sum(clock.seconds.values()) - before)
-        ledger.add(counts)
-        parts.append(candidates)
+    batch = session.segmenter.spec.batch
+    coming = prefetched(block.tiles, read, ahead=batch)
+    while group := list(islice(coming, batch)):
+        found_in = session.segment([pixels for _, pixels in group], clock)
+        for (tile, _), instances in zip(group, found_in, strict=True):
+            begin = time.perf_counter()
+            before = sum(clock.seconds.values())
+            candidates, counts = segment_tile(tile, instances, rules)
+            # What wider windows took is charged to their own stages.
+            clock.add("own", begin + sum(clock.seconds.values()) - before)
+            ledger.add(counts)
+            parts.append(candidates)
     found = Candidates.concatenate(parts)
     found = found.take(found.first_of_equals())
     clock.seconds["read"] = clock.seconds.get("read", 0.0) + reading.seconds.get("read", 0.0)
@@ -85,6 +92,7 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         seconds=clock.seconds,
         # All that this process has met on the slide so far, re-reads included.
         damage=tuple(damage.plain() for damage in session.slide.damage),
+        remarks=session.remarks(),
     )
     return found, record
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from wsiseg.cells.batch import CellSource
+from wsiseg.classify.classified import ClassifiedCells
+from wsiseg.classify.forest import load_forest
+from wsiseg.errors import MissingExtraError
+from wsiseg.export.annotation_store import write_annotation_store
 from wsiseg.export.geojson import write_cells_geojson, write_cells_geojson_split
 from wsiseg.export.labels import TissueLabels, write_labels
 from wsiseg.export.overview import OverviewInput, write_overview
 from wsiseg.export.regions import write_tissue_geojson
+from wsiseg.export.scverse import write_anndata, write_spatialdata
 from wsiseg.export.tables import write_cells_parquet
+from wsiseg.export.text_table import write_csv
+from wsiseg.features.registry import measurements
 from wsiseg.files import stored_bytes
 from wsiseg.job import Export
+from wsiseg.pipeline.measuring import MeasureSettings
 from wsiseg.pipeline.plan import SlidePlan, key_of
+from wsiseg.pipeline.stitching import MEASURES
 from wsiseg.slides.slide import open_slide
 from wsiseg.store.cells import StoredCells
+from wsiseg.store.features import MeasuredCells
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue
 from wsiseg.tissue import TissueCode, TissueMask
@@ -29,14 +42,26 @@ FILES: Mapping[Export, str] = {
     "tissue": "tissue.geojson",
     "labels": "labels.zarr",
     "overview": "overview.png",
+    "csv": "cells.csv.gz",
+    "anndata": "cells.h5ad",
+    "anndata-zarr": "cells.anndata.zarr",
+    "spatialdata": "cells.spatialdata.zarr",
+    "annotations": "cells.db",
 }
 """Name of every export in a slide's folder."""
 
+_TABLES: tuple[Export, ...] = (
+    "table",
+    "csv",
+    "anndata",
+    "anndata-zarr",
+    "spatialdata",
+    "annotations",
+)
+"""Exports that carry what the user told of the slide."""
+
 SPLIT_FOLDER = "cells-geojson"
 """Name of the folder that the split GeoJSON lies in."""
-
-MEASURES = 1
-"""Raised whenever a change of wsiseg changes what stitching measures or an export holds."""
 
 _TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
     TissueCode.BACKGROUND: (255, 255, 255, 0),
@@ -50,10 +75,17 @@ _TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """How exports are written, besides which."""
+    """How exports are written, besides which.
+
+    ``about`` is what the user told of the slide, see :attr:`wsiseg.job.SlideEntry.about`;
+    ``classifier`` a file of :mod:`wsiseg.classify.forest`.
+    """
 
     ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: float | None = None
+    about: Mapping[str, object] = field(default_factory=dict, hash=False)
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    classifier: str | None = None
 
     def file(self, name: Export) -> str:
         """File or folder of an export in a slide's folder."""
@@ -61,7 +93,17 @@ class ExportSettings:
 
     def key(self, name: Export, segment_key: str) -> str:
         """Hash of what an export depends on."""
-        own = {"labels": self.ngff, "geojson": self.split_um}.get(name)
+        features = self.measure.key(segment_key)
+        # Of the features, it shows those of the stains alone.
+        stains = self.measure.only("stain").key(segment_key)
+        deciding: Mapping[str, object] = {
+            "labels": self.ngff,
+            "geojson": [self.split_um, stains],
+            **{table: [dict(self.about), features] for table in _TABLES},
+        }
+        own = deciding.get(name)
+        if self.classifier is not None and name in (*_TABLES, "geojson", "overview"):
+            own = [own, load_forest(Path(self.classifier))[1]]
         return key_of({"segment": segment_key, "measures": MEASURES, name: own})
 
 
@@ -96,6 +138,19 @@ class Exported:
         return same and stored_bytes(folder.root / self.file) == self.stored_bytes
 
 
+def require_exports(names: Iterable[Export]) -> None:
+    """Refuse, before any work, exports whose libraries are not installed.
+
+    Raises
+    ------
+    MissingExtraError
+        If one is not.
+    """
+    asked = sorted({"anndata", "anndata-zarr", "spatialdata"} & set(names))
+    if asked and find_spec("anndata") is None:
+        raise MissingExtraError(f"--export {asked[0]}", "tables")
+
+
 def write_export(
     folder: SlideFolder, plan: SlidePlan, name: Export, how: ExportSettings
 ) -> Exported:
@@ -107,6 +162,11 @@ def write_export(
         "tissue": _tissue,
         "labels": _labels,
         "overview": _overview,
+        "csv": _csv,
+        "anndata": partial(_anndata, container="h5ad"),
+        "anndata-zarr": partial(_anndata, container="zarr"),
+        "spatialdata": _spatialdata,
+        "annotations": _annotations,
     }
     notes = writers[name](folder, plan, how)
     file = how.file(name)
@@ -137,11 +197,11 @@ def _place(folder: SlideFolder, name: Export) -> Path:
 
 
 def _table(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
-    write_cells_parquet(_place(folder, "table"), StoredCells(folder.cells))
+    write_cells_parquet(_place(folder, "table"), _cells(folder, how))
 
 
 def _geojson(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> dict[str, int]:
-    source = StoredCells(folder.cells)
+    source = _cells(folder, how, measurements)
     single, split = _place(folder, "geojson"), folder.root / SPLIT_FOLDER
     # The form that is not asked for goes: importing both would double every nucleus.
     if how.split_um:
@@ -172,7 +232,7 @@ def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None
             OverviewInput(
                 slide=slide,
                 channels=plan.channels,
-                cells=StoredCells(folder.cells),
+                cells=_cells(folder, how) if how.classifier else StoredCells(folder.cells),
                 tissue=mask.codes == TissueCode.TISSUE,
                 tissue_frame=mask.frame,
                 tissue_mm2=mask.area_mm2(),
@@ -180,3 +240,42 @@ def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None
                 model=plan.model,
             ),
         )
+
+
+def _csv(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    write_csv(_place(folder, "csv"), _cells(folder, how))
+
+
+def _anndata(
+    folder: SlideFolder,
+    plan: SlidePlan,
+    how: ExportSettings,
+    *,
+    container: Literal["h5ad", "zarr"],
+) -> None:
+    name: Export = "anndata" if container == "h5ad" else "anndata-zarr"
+    write_anndata(_place(folder, name), _cells(folder, how), container=container)
+
+
+def _spatialdata(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    write_spatialdata(_place(folder, "spatialdata"), _cells(folder, how))
+
+
+def _annotations(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    write_annotation_store(_place(folder, "annotations"), _cells(folder, how))
+
+
+def _cells(
+    folder: SlideFolder,
+    how: ExportSettings,
+    columns: Callable[[Sequence[str]], Sequence[str]] | None = None,
+) -> CellSource:
+    """The cells with all their columns or some, classified where that is asked for, and what the
+    user told of the slide."""
+    measured = bool(how.measure.sets)
+    if how.classifier is None:
+        return MeasuredCells(folder, how.about, measured=measured, columns=columns)
+    forest, digest = load_forest(Path(how.classifier))
+    return ClassifiedCells(
+        MeasuredCells(folder, how.about, measured=measured), forest, digest, columns
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ FORMAT = 1
 BLOCK_SIDE_PX = 2048
 """A block is as many tiles as fit in a square of about this many frame pixels."""
 
-_TUNING = {"core", "halo", "bytes_per_px"}
+_TUNING = {"core", "halo", "bytes_per_px", "batch"}
 """Members of a ``ModelSpec`` that do not change what it finds."""
 
 COARSEST = 2.0
@@ -51,8 +51,8 @@ class SlidePlan:
         Level 0, and the lattice of tiles in the frame of the segmentation.
     tiles
         ``(column, row)`` of every tile that meets tissue.
-    model
-        Name of the segmenter.
+    model, device
+        Name of the segmenter, and what it runs on: never switched during a run.
     statistics
         What the segmenter measured on the slide.
     segment
@@ -62,6 +62,10 @@ class SlidePlan:
         reason.
     warnings
         Sentences for the report.
+    mpp_source
+        Where the pixel size of level 0 was read.
+    appearance
+        What the tissue looks like (``pipeline.appearance``).
     """
 
     path: Path
@@ -78,6 +82,9 @@ class SlidePlan:
     segment: Mapping[str, Any]
     damage: tuple[tuple[int, int, int, int, str], ...]
     warnings: tuple[str, ...]
+    mpp_source: str = ""
+    appearance: Statistics = field(default_factory=dict)
+    device: str = "cpu"
 
     @property
     def segment_key(self) -> str:
@@ -211,6 +218,9 @@ def write_plan(path: Path, plan: SlidePlan) -> None:
             "segment_key": plan.segment_key,
             "damage": [list(item) for item in plan.damage],
             "warnings": list(plan.warnings),
+            "mpp_source": plan.mpp_source,
+            "appearance": {name: list(values) for name, values in plan.appearance.items()},
+            "device": plan.device,
         },
     )
 
@@ -249,6 +259,9 @@ def read_plan(path: Path) -> SlidePlan:
                 (int(a), int(b), int(c), int(d), str(e)) for a, b, c, d, e in value["damage"]
             ),
             warnings=tuple(value["warnings"]),
+            mpp_source=str(value.get("mpp_source", "")),
+            appearance={k: tuple(map(float, v)) for k, v in value.get("appearance", {}).items()},
+            device=str(value.get("device", "cpu")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StoreError(f"{path} is not a plan of wsiseg; delete it and run again") from error

@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from wsiseg.errors import ChannelError, ModelError, ResultMismatchError, StoreError
+from wsiseg.errors import (
+    ChannelError,
+    ConfigurationError,
+    ModelError,
+    ResultMismatchError,
+    StoreError,
+)
 from wsiseg.export.regions import read_regions
 from wsiseg.geometry import Box, Frame
 from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
-from wsiseg.models.segmenter import ModelSpec
-from wsiseg.models.zoo import load_segmenter
+from wsiseg.models.device import require_device
+from wsiseg.models.segmenter import ModelSpec, ReadsStains, Segmenter, Statistics
+from wsiseg.models.zoo import load_segmenter, settle_device
+from wsiseg.pipeline.appearance import measure_appearance
 from wsiseg.pipeline.plan import (
     SlidePlan,
     choose_frame,
@@ -27,8 +35,11 @@ from wsiseg.pipeline.plan import (
     segment_facts,
     write_plan,
 )
+from wsiseg.slides.elsewhere import Copy
 from wsiseg.slides.reader import Pixels
 from wsiseg.slides.slide import Slide, open_slide
+from wsiseg.staging import staged_copy
+from wsiseg.stain import Counterstain
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue, write_tissue
 from wsiseg.tiling import TileGrid
@@ -37,6 +48,8 @@ from wsiseg.tissue import TissueCode, TissueMask, find_tissue, tissue_from_regio
 SAMPLE_PX = 512
 SAMPLES = 24
 """The model is calibrated on at most this many windows of ``SAMPLE_PX`` frame pixels."""
+
+_COUNTERSTAINS: Mapping[str, Counterstain] = {"HE": "eosin", "HDAB": "DAB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,8 @@ class Prepared:
     seconds: Mapping[str, float]
 
 
-def prepare(entry: SlideEntry, job: Job) -> Prepared:
-    """Plan a slide; ``entry`` is settled with the job.
+def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
+    """Plan a slide; ``entry`` is settled with the job, ``copy`` is read in the slide's place.
 
     Raises
     ------
@@ -57,17 +70,19 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
         If the slide, the model and the job do not fit each other.
     """
     begin = time.perf_counter()
-    segmenter = load_segmenter(job.model)
-    with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
-        channels, grid, facts = _lay_out(slide, segmenter.spec, entry, job)
+    device = settle_device(job.model, job.device)
+    require_device(device)
+    segmenter = load_segmenter(job.model, device)
+    with open_slide(entry.path, reader=job.reader, mpp=entry.mpp, copy=copy) as slide:
+        channels, grid, facts = lay_out(slide, segmenter, entry, job)
         frame = grid.frame
         opened = time.perf_counter()
         tissue = make_tissue(slide, entry, job)
         found = time.perf_counter()
         samples = read_samples(slide, frame, tissue, channels)
-        statistics = segmenter.calibrate(samples)
+        statistics = _calibrate(segmenter, samples, entry)
         plan = SlidePlan(
-            path=entry.path.resolve(),
+            path=entry.place,
             reader=slide.facts.reader,
             level=slide.source_level(frame),
             stated_mpp=entry.mpp,
@@ -85,6 +100,9 @@ def prepare(entry: SlideEntry, job: Job) -> Prepared:
             segment=facts,
             damage=tuple(damage.plain() for damage in slide.damage),
             warnings=(*slide.facts.problems, *tissue.warnings, *segmenter.remarks(statistics)),
+            mpp_source=slide.facts.mpp_source,
+            appearance=measure_appearance(samples, slide.facts.illumination),
+            device=device,
         )
     seconds = {
         "open": opened - begin,
@@ -104,31 +122,31 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
     ResultMismatchError
         If what lies there was segmented with other settings.
     """
-    plan = _known_plan(folder)
+    plan = known_plan(folder)
     if plan is None:
-        prepared = prepare(entry, job)
+        prepared = prepare(entry, job, staged_copy(folder, entry.place))
     else:
-        asked = asked_facts(entry, job)
+        asked = asked_facts(entry, job, load_segmenter(job.model, job.device))
         if key_of(asked) == plan.segment_key:
             try:
                 return Prepared(plan, read_tissue(folder.tissue, plan.segment_key), {})
             except StoreError:
-                prepared = prepare(entry, job)
+                prepared = prepare(entry, job, staged_copy(folder, entry.place))
         elif new:
-            prepared = prepare(entry, job)
+            prepared = prepare(entry, job, staged_copy(folder, entry.place))
             shutil.rmtree(folder.root)
         else:
+            settings = ", ".join(difference(plan.segment, asked))
             raise ResultMismatchError(
-                f"{folder.root} holds a segmentation made with other settings "
-                f"({_difference(plan.segment, asked)}); choose another output folder, or pass "
-                "--new to segment the slide again"
+                f"{folder.root} holds a segmentation made with other settings ({settings}); "
+                "choose another output folder, or pass --new to segment the slide again"
             )
     write_tissue(folder.tissue, prepared.tissue, prepared.plan.segment_key)
     write_plan(folder.plan, prepared.plan)
     return prepared
 
 
-def _known_plan(folder: SlideFolder) -> SlidePlan | None:
+def known_plan(folder: SlideFolder) -> SlidePlan | None:
     """The plan that lies there, if it can be read: blocks carry their own key."""
     try:
         return read_plan(folder.plan)
@@ -136,11 +154,13 @@ def _known_plan(folder: SlideFolder) -> SlidePlan | None:
         return None
 
 
-def asked_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
-    """What the segmentation that is asked for depends on, without doing any of it."""
-    spec = load_segmenter(job.model).spec
+def asked_facts(entry: SlideEntry, job: Job, segmenter: Segmenter) -> dict[str, Any]:
+    """What the segmentation that is asked for depends on, without doing any of it.
+
+    ``segmenter`` is the job's.
+    """
     with open_slide(entry.path, reader=job.reader, mpp=entry.mpp) as slide:
-        return _lay_out(slide, spec, entry, job)[2]
+        return lay_out(slide, segmenter, entry, job)[2]
 
 
 def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple[int, ...]:
@@ -208,10 +228,23 @@ def _tissue_share(tissue: TissueMask, box: Box, frame: Frame) -> float:
     return float((codes == TissueCode.TISSUE).mean()) if codes.size else 0.0
 
 
-def _lay_out(
-    slide: Slide, spec: ModelSpec, entry: SlideEntry, job: Job
+def _calibrate(segmenter: Segmenter, samples: list[Pixels], entry: SlideEntry) -> Statistics:
+    if entry.stain is not None and isinstance(segmenter, ReadsStains):
+        return segmenter.calibrate_stained(samples, _COUNTERSTAINS[entry.stain])
+    return segmenter.calibrate(samples)
+
+
+def lay_out(
+    slide: Slide, segmenter: Segmenter, entry: SlideEntry, job: Job
 ) -> tuple[tuple[int, ...], TileGrid, dict[str, Any]]:
-    """Channels, lattice and what the segmentation depends on: all that needs no pixels."""
+    """Channels, lattice and what the segmentation depends on: all that needs no pixels.
+
+    Raises
+    ------
+    SlideError, ModelError, ConfigurationError
+        If the slide, the model and the job do not fit each other.
+    """
+    spec = segmenter.spec
     channels = choose_channels(slide, spec, entry.channel)
     grid = make_grid(choose_frame(slide.level0, spec, slide.name), spec, job.core)
     facts = segment_facts(
@@ -223,13 +256,21 @@ def _lay_out(
         grid=grid,
         tissue=_tissue_facts(entry, job),
     )
+    if entry.stain is not None and isinstance(segmenter, ReadsStains):
+        facts["stain"] = entry.stain
     return channels, grid, facts
 
 
 def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
     if entry.tissue in TISSUE_METHODS:
         return {"method": entry.tissue}
-    content = Path(str(entry.tissue)).read_bytes()
+    path = Path(str(entry.tissue))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the tissue file {path}: {error.strerror or error}"
+        ) from error
     return {
         "method": "regions",
         "digest": hashlib.blake2b(content, digest_size=16).hexdigest(),
@@ -238,7 +279,16 @@ def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
     }
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     """The settings in which two segmentations differ, by name."""
-    names = [name for name in new if key_of({"": old.get(name)}) != key_of({"": new[name]})]
-    return ", ".join(names)
+    names = [n for n in {**old, **new} if key_of({"": old.get(n)}) != key_of({"": new.get(n)})]
+    if "model" in names and _same_but_for_device(old, new):
+        # Whether the lattice counts hangs on the device too.
+        return tuple("device" if n == "model" else n for n in names if n != "lattice")
+    return tuple(names)
+
+
+def _same_but_for_device(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    follow = {"runtime": "", "exact": ""}
+    one, two = ({**facts.get("model", {}), **follow} for facts in (old, new))
+    return key_of(one) == key_of(two)

@@ -12,11 +12,14 @@ from wsiseg import __version__
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.exports import Exported
 from wsiseg.pipeline.ledger import Ledger
+from wsiseg.pipeline.measuring import MeasureSettings
 from wsiseg.pipeline.plan import SlidePlan
 from wsiseg.pipeline.session import totals
 from wsiseg.pipeline.stitching import Stitched
 from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.cells import frame_dict
+from wsiseg.store.features import FeatureFolder
+from wsiseg.store.folders import SlideFolder
 from wsiseg.tissue import TissueCode, TissueMask
 
 _PACKAGES = (
@@ -52,21 +55,31 @@ def damaged_places(
 
 
 def slide_report(
+    folder: SlideFolder,
     plan: SlidePlan,
     tissue: TissueMask,
     records: Mapping[str, BlockRecord],
     stitched: Stitched,
     exported: Sequence[Exported],
     prepared: Mapping[str, float],
+    about: Mapping[str, object],
+    measure: MeasureSettings,
 ) -> dict[str, Any]:
-    """Everything worth knowing of a finished slide, as JSON."""
-    spec = load_segmenter(plan.model).spec
+    """Everything worth knowing of a finished slide, as JSON.
+
+    ``about`` is what the user told of it, see :attr:`wsiseg.job.SlideEntry.about`; ``measure``
+    what was measured of its cells.
+    """
+    features = FeatureFolder(folder).read_plan() if measure.sets else None
+    spec = load_segmenter(plan.model, plan.device).spec
     ledger = Ledger.total(record.ledger for record in records.values())
     seconds = totals([record.seconds for record in records.values()])
     area = tissue.area_mm2()
     damage = damaged_places(plan, records)
     return {
         "slide": plan.path.name,
+        "path": str(plan.path),
+        "about": dict(about),
         "state": "complete",
         "counts": {
             "nuclei": stitched.cells,
@@ -95,6 +108,7 @@ def slide_report(
             "level0": frame_dict(plan.level0),
             "frame": frame_dict(plan.grid.frame),
             "mpp_stated": plan.stated_mpp,
+            "mpp_source": plan.mpp_source,
             "reader": plan.reader,
             "level": plan.level,
             "origin_px": list(plan.origin_px),
@@ -106,11 +120,19 @@ def slide_report(
         },
         "tissue_method": tissue.method,
         "model": asdict(spec),
+        "device": plan.device,
         "statistics": {name: list(values) for name, values in plan.statistics.items()},
+        "appearance": {name: list(values) for name, values in plan.appearance.items()},
+        "features": features.described() if features else None,
         "segment_key": plan.segment_key,
         "slide_fingerprint": plan.segment["slide"],
         "versions": versions(),
-        "warnings": [*plan.warnings, *_on_damage(len(damage))],
+        "warnings": [
+            *plan.warnings,
+            *sorted({remark for record in records.values() for remark in record.remarks}),
+            *(features.warnings if features else ()),
+            *_on_damage(len(damage)),
+        ],
     }
 
 

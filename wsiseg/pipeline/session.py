@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,12 @@ from wsiseg.errors import ModelError
 from wsiseg.geometry import Box
 from wsiseg.models.segmenter import Instances, Segmenter
 from wsiseg.models.zoo import load_segmenter
+from wsiseg.pipeline.damage import require_lasting
 from wsiseg.pipeline.plan import SlidePlan, read_plan
 from wsiseg.pipeline.tile import Rules
 from wsiseg.slides.reader import Pixels
-from wsiseg.slides.slide import Slide, open_slide
+from wsiseg.slides.slide import Damage, Slide, open_slide
+from wsiseg.staging import staged_copy
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue
 from wsiseg.tiling import Block
@@ -46,18 +49,32 @@ class Session:
     slide: Slide
     tissue: TissueMask
     segmenter: Segmenter
+    lasting: set[Damage] = field(default_factory=set)
+    """Damage that a second look has confirmed."""
 
     @cached_property
     def blocks(self) -> Mapping[tuple[int, int], Block]:
         """The blocks of the slide by column and row."""
         return {(block.column, block.row): block for block in self.plan.blocks()}
 
+    def require_lasting_damage(self) -> None:
+        """Complain if something could not be read a moment ago that can be read now.
+
+        Raises
+        ------
+        OSError
+            If so: the storage was to blame, and what was made of those pixels is wrong.
+        """
+        plan, new = self.plan, set(self.slide.damage) - self.lasting
+        require_lasting(plan.path, plan.reader, plan.stated_mpp, new)
+        self.lasting.update(new)
+
     def read(self, box: Box) -> Pixels:
         """Pixels ``[y, x, c]`` of a window of the plan's frame."""
         return self.slide.read(box, self.plan.grid.frame, self.plan.channels)
 
-    def segment(self, pixels: Pixels, clock: Clock) -> Instances:
-        """The instances of one window.
+    def segment(self, windows: Sequence[Pixels], clock: Clock) -> list[Instances]:
+        """The instances of windows ``[y, x, c]`` of one shape.
 
         Raises
         ------
@@ -65,16 +82,23 @@ class Session:
             If the segmenter breaks its contract.
         """
         now = time.perf_counter()
-        prediction = self.segmenter.predict(pixels[np.newaxis], self.plan.statistics)
+        stacked = cast(Pixels, np.stack(windows)) if len(windows) > 1 else windows[0][np.newaxis]
+        prediction = self.segmenter.predict(stacked, self.plan.statistics)
         now = clock.add("predict", now)
-        (instances,) = self.segmenter.decode(prediction)
+        found = self.segmenter.decode(prediction)
         clock.add("decode", now)
-        if instances.labels.shape != pixels.shape[:2]:
-            raise ModelError(
-                f"{self.segmenter.spec.name} returned labels of shape {instances.labels.shape} "
-                f"for a window of {pixels.shape[:2]}"
-            )
-        return instances
+        for instances, pixels in zip(found, windows, strict=True):
+            if instances.labels.shape != pixels.shape[:2]:
+                raise ModelError(
+                    f"{self.segmenter.spec.name} returned labels of shape "
+                    f"{instances.labels.shape} for a window of {pixels.shape[:2]}"
+                )
+        return found
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the segmenter has to say by now that the plan does not tell yet."""
+        told = self.plan.warnings
+        return tuple(r for r in self.segmenter.remarks(self.plan.statistics) if r not in told)
 
     def rules(self, clock: Clock) -> Rules:
         """How tiles of this slide decide."""
@@ -85,7 +109,7 @@ class Session:
             begin = time.perf_counter()
             pixels = self.read(box)
             clock.add("read", begin)
-            return self.segment(pixels, clock)
+            return self.segment([pixels], clock)[0]
 
         def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
             return self.tissue.contains(x * fx, y * fy, plan.level0)
@@ -106,11 +130,17 @@ def open_session(folder: SlideFolder, key: str) -> Session:
 def _open(root: str, key: str) -> Session:
     folder = SlideFolder(Path(root))
     plan = read_plan(folder.plan)
-    slide = open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp)
+    copy = staged_copy(folder, plan.path)
+    slide = open_slide(plan.path, reader=plan.reader, mpp=plan.stated_mpp, copy=copy)
     if plan.block_key != key or slide.fingerprint() != plan.segment["slide"]:
         raise ModelError(f"{plan.path} or its plan changed while the run was going on; run again")
     tissue = read_tissue(folder.tissue, plan.segment_key)
-    return Session(plan, slide, tissue, load_segmenter(plan.model))
+    return Session(plan, slide, tissue, load_segmenter(plan.model, plan.device))
+
+
+def forget_sessions() -> None:
+    """Let go of all open slides: the next block opens its slide anew."""
+    _open.cache_clear()
 
 
 def totals(parts: list[Mapping[str, float]]) -> dict[str, float]:

@@ -19,6 +19,9 @@ from wsiseg.store.blocks import BlockRecord, BlockStore
 from wsiseg.store.cells import write_cells
 from wsiseg.store.folders import SlideFolder
 
+MEASURES = 2
+"""Raised whenever a change of wsiseg changes what stitching measures or an export holds."""
+
 REGION_PX = 4096
 """Cells are settled, numbered and stored in regions of this many frame pixels: a lattice of
 its own, so that ids do not hang on tiles or blocks."""

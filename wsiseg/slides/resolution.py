@@ -29,6 +29,8 @@ LEVEL_TOLERANCE = 0.05
 STATED_TOLERANCE = 0.1
 """A stated pixel size that differs by more than this share from the file's is worth a word."""
 
+NOT_STATED = "the file does not state its pixel size"
+
 HOW_TO_STATE = "state the pixel size in micrometres (--mpp, or a column `mpp` in a CSV of slides)"
 
 
@@ -67,7 +69,7 @@ def judge(
         ``(downsample, µm/px)`` of the levels that carry a pixel size of their own.
     """
     if claim is None:
-        return Verdict(None, "", ("the file does not state its pixel size",))
+        return Verdict(None, "", (NOT_STATED,))
     numbers = f"{claim.x:g} x {claim.y:g} µm/px ({claim.source})"
     for value in (claim.x, claim.y):
         if not (math.isfinite(value) and SMALLEST_MPP <= value <= LARGEST_MPP):
@@ -130,7 +132,7 @@ def settle(facts: SlideFacts, stated: float | None = None) -> SlideFacts:
             )
         return replace(facts, mpp=MPP.square(stated), mpp_source="stated", problems=problems)
     if facts.mpp is None:
-        why = "; ".join(facts.problems) or "the file does not state its pixel size"
+        why = "; ".join(facts.problems) or NOT_STATED
         raise ResolutionError(f"{facts.path}: {why}; {HOW_TO_STATE}")
     return facts
 

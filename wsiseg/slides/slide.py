@@ -13,9 +13,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from wsiseg.errors import ChannelError, DamagedPixelsError
+from wsiseg.errors import ChannelError, DamagedPixelsError, UnreadableSlideError
 from wsiseg.geometry import Box, Frame
 from wsiseg.slides.chunks import DEFAULT_CACHE_BYTES, ChunkCache
+from wsiseg.slides.elsewhere import CopiedReader, Copy
 from wsiseg.slides.probe import open_reader
 from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader
 from wsiseg.slides.resample import resample, source_box
@@ -54,7 +55,9 @@ class _SelfPrinted(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = None) -> Slide:
+def open_slide(
+    path: str | Path, *, reader: str = "auto", mpp: float | None = None, copy: Copy | None = None
+) -> Slide:
     """Open a slide for reading.
 
     Parameters
@@ -65,6 +68,8 @@ def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = No
         ``"auto"`` chooses by what can really be read; ``"openslide"`` or ``"tiffslide"``.
     mpp
         Pixel size of level 0 in µm/px; overrides what the file says.
+    copy
+        A copy of the file to read in its place, released with the slide.
 
     Raises
     ------
@@ -75,12 +80,23 @@ def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = No
     ConfigurationError
         If there is no such reader.
     """
-    opened = open_reader(Path(path), reader)
+    opened = _open(Path(path), reader, copy)
     try:
         return Slide(opened, mpp)
     except BaseException:
         opened.close()
         raise
+
+
+def _open(path: Path, reader: str, copy: Copy | None) -> SlideReader:
+    if copy is not None:
+        try:
+            return CopiedReader(open_reader(copy.path, reader), path, copy)
+        except UnreadableSlideError:
+            # Files beside it that it needs were not copied with it, or it is unreadable itself:
+            # then the slide says so.
+            copy.release()
+    return open_reader(path, reader)
 
 
 def inspect_slide(path: str | Path, *, reader: str = "auto") -> SlideFacts:
@@ -96,6 +112,18 @@ def inspect_slide(path: str | Path, *, reader: str = "auto") -> SlideFacts:
         return opened.facts
     finally:
         opened.close()
+
+
+def file_fingerprint(path: Path) -> str:
+    """Hash of a file's size and of 64 evenly spaced pieces of 64 KiB."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    room = max(size - _FINGERPRINT_BYTES, 0)
+    with path.open("rb") as file:
+        for i in range(_FINGERPRINT_PIECES):
+            file.seek(room * i // (_FINGERPRINT_PIECES - 1))
+            digest.update(file.read(_FINGERPRINT_BYTES))
+    return digest.hexdigest()
 
 
 class Slide:
@@ -217,15 +245,7 @@ class Slide:
         """Hash of the slide: of the file's size and 64 evenly spaced pieces of 64 KiB."""
         if isinstance(self._reader, _SelfPrinted):
             return self._reader.fingerprint()
-        path = self.facts.path
-        size = path.stat().st_size
-        digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-        room = max(size - _FINGERPRINT_BYTES, 0)
-        with path.open("rb") as file:
-            for i in range(_FINGERPRINT_PIECES):
-                file.seek(room * i // (_FINGERPRINT_PIECES - 1))
-                digest.update(file.read(_FINGERPRINT_BYTES))
-        return digest.hexdigest()
+        return file_fingerprint(self.facts.path)
 
     def close(self) -> None:
         """Release the file."""

@@ -29,6 +29,8 @@ MAX_TABLE_BYTES = 1 << 29
 MAX_TILE_BYTES = 1 << 29
 """One decoded tile; nobody writes such, and a reader would allocate it."""
 
+FETCH_AGAIN = "fetch the slide again from where it came from"
+
 _CLASSIC_LIMIT = 1 << 32
 _DTYPES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _PLANAR = 256, 257, 258, 277, 284
@@ -231,6 +233,5 @@ class _Walk:
 
     def _broken(self, what: str) -> UnreadableSlideError:
         return UnreadableSlideError(
-            f"{self._path}: the file is truncated or damaged: {what}; fetch the slide again from "
-            "where it came from"
+            f"{self._path}: the file is truncated or damaged: {what}; {FETCH_AGAIN}"
         )

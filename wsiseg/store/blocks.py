@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
+from wsiseg.files import storage_trouble
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.parquet import column_polygons, polygon_columns, read_table, write_table
 
@@ -41,6 +42,8 @@ class BlockRecord:
         Busy time by stage.
     damage
         Level-0 boxes that could not be decoded, with the reason.
+    remarks
+        Sentences for the slide's report.
     """
 
     key: str
@@ -50,6 +53,7 @@ class BlockRecord:
     ledger: Mapping[str, int]
     seconds: Mapping[str, float]
     damage: tuple[tuple[int, int, int, int, str], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
@@ -62,6 +66,7 @@ def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
         "ledger": dict(record.ledger),
         "seconds": dict(record.seconds),
         "damage": record.damage,
+        "remarks": record.remarks,
     }
     table = _candidate_table(found).replace_schema_metadata({_META: json.dumps(meta).encode()})
     write_table(path, table)
@@ -86,12 +91,20 @@ def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
 
 
 def committed_block(path: Path, key: str) -> BlockRecord | None:
-    """The record of a whole block of that key; a damaged one is deleted."""
+    """The record of a whole block of that key; a damaged one is deleted.
+
+    Raises
+    ------
+    StoreError
+        If the storage cannot be reached.
+    """
     if not path.exists():
         return None
     try:
         _, record = read_block(path)
-    except StoreError:
+    except StoreError as error:
+        if storage_trouble(error):
+            raise
         path.unlink(missing_ok=True)
         return None
     return record if record.key == key else None
@@ -108,6 +121,7 @@ def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
             meta["ledger"],
             meta["seconds"],
             tuple(tuple(item) for item in meta["damage"]),
+            tuple(str(remark) for remark in meta.get("remarks", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is not a block of wsiseg; delete it and run again") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,24 @@ def write_cells(folder: Path, info: CellsInfo, batches: Iterable[CellBatch]) -> 
 class StoredCells:
     """The stitched cells in a folder; a :class:`wsiseg.cells.batch.CellSource`.
 
+    Parameters
+    ----------
+    folder
+        The folder.
+    about
+        For ``info.about``, which the store does not keep.
+
     Raises
     ------
     StoreError
         If the folder is missing or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, about: Mapping[str, object] | None = None) -> None:
         index: Any = read_json(folder / "index.json")
         try:
             self._parts: list[dict[str, Any]] = list(index["parts"])
-            self._info = _info_from(index["info"])
+            self._info = replace(_info_from(index["info"]), about=dict(about or {}))
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{folder / 'index.json'} is damaged; export again") from error
         self._folder = folder

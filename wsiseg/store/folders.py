@@ -52,6 +52,16 @@ class SlideFolder:
         """Why the slide failed, while it has."""
         return self.root / "failure.json"
 
+    @property
+    def log(self) -> Path:
+        """What happened to the slide, an event a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def thumbnail(self) -> Path:
+        """The slide small, cut from its overview."""
+        return self.root / "thumbnail.jpg"
+
     def block(self, name: str) -> Path:
         """File of a committed block."""
         return self.blocks / f"{name}.parquet"
@@ -72,6 +82,15 @@ class RunFolder:
     def lock(self) -> Path:
         """The driver at work."""
         return self.root / "run.lock"
+
+    @property
+    def log(self) -> Path:
+        """What happened in the run, an event a line."""
+        return self.root / "log.jsonl"
+
+    def summary(self, kind: str) -> Path:
+        """The summary of all slides: ``"csv"``, ``"json"`` or ``"html"``."""
+        return self.root / f"summary.{kind}"
 
     def slide(self, name: str) -> SlideFolder:
         """The place of a slide."""

@@ -20,7 +20,15 @@ from wsiseg.models.classical.rule import (
 from wsiseg.models.classical.spec import classical_spec
 from wsiseg.models.segmenter import Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
-from wsiseg.stain import Stains, Vector, amount, amount_tables, default_stains, measure_stains
+from wsiseg.stain import (
+    Counterstain,
+    Stains,
+    Vector,
+    amount,
+    amount_tables,
+    default_stains,
+    measure_stains,
+)
 
 RULE = Rule(
     smoothing=1,
@@ -78,8 +86,15 @@ class BrightfieldSegmenter:
         ``stains_measured``
             1, or 0 where the vectors of the literature stand in.
         """
+        return self._calibrated(samples, None)
+
+    def calibrate_stained(self, samples: Sequence[Pixels], kind: Counterstain) -> Statistics:
+        """As :meth:`calibrate`, for a slide whose counterstain is known."""
+        return self._calibrated(samples, kind)
+
+    def _calibrated(self, samples: Sequence[Pixels], kind: Counterstain | None) -> Statistics:
         tiles = [_rgb(sample) for sample in samples]
-        stains = measure_stains(tiles)
+        stains = measure_stains(tiles, kind=kind)
         used = steadied(stains)
         tables = amount_tables(used)
         images = [haematoxylin(tile, tables, brown=used.kind == "DAB") for tile in tiles]

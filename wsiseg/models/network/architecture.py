@@ -1,6 +1,6 @@
 """The network: a timm encoder cut early, a light decoder, star-convex outputs.
 
-Input ``[n, 3, y, x]`` in -1..1 at 0.5 µm/px; output ``[n, outputs, y / 2, x / 2]``, see
+Input ``[n, c, y, x]`` in -1..1 at 0.5 µm/px; output ``[n, outputs, y / 2, x / 2]``, see
 :class:`StarNetwork`. All convolutions, no statistics of the window, so the output for a place
 depends on the pixels within a fixed reach of it and not on where the window lies, provided
 windows are shifted by multiples of ``StarNetwork.stride``.
@@ -37,6 +37,8 @@ class Architecture:
         Channels before the outputs.
     rays
         Number of directions; ray ``k`` points to the angle ``2 pi k / rays``, from x towards y.
+    channels
+        Of the input.
     """
 
     encoder: str = "efficientnet_lite0"
@@ -44,6 +46,7 @@ class Architecture:
     widths: tuple[int, ...] = (96, 64, 48)
     head: int = 64
     rays: int = 32
+    channels: int = 3
 
     @property
     def outputs(self) -> int:
@@ -54,15 +57,15 @@ class Architecture:
 class Encoder(nn.Module):
     """Stem and first stages of a timm EfficientNet; the last features of every stride."""
 
-    def __init__(self, name: str, stages: int) -> None:
+    def __init__(self, name: str, stages: int, channels: int) -> None:
         super().__init__()
-        model = import_timm().create_model(name, pretrained=False)
+        model = import_timm().create_model(name, pretrained=False, in_chans=channels)
         self.conv_stem = model.conv_stem
         self.bn1 = model.bn1
         self.blocks = nn.ModuleList(model.blocks[:stages])
         sizes = []
         with torch.no_grad():
-            found = torch.zeros(1, 3, 64, 64)
+            found = torch.zeros(1, channels, 64, 64)
             for layer in (nn.Sequential(self.conv_stem, self.bn1), *self.blocks):
                 found = layer.eval()(found)
                 sizes.append((found.shape[1], 64 // found.shape[2]))
@@ -93,7 +96,8 @@ class StarNetwork(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.encoder = Encoder(architecture.encoder, architecture.stages)
+        self.channels = architecture.channels
+        self.encoder = Encoder(architecture.encoder, architecture.stages, architecture.channels)
         self.stride = self.encoder.strides[-1]
         if (
             self.encoder.strides[0] != GRID
@@ -120,7 +124,7 @@ class StarNetwork(nn.Module):
             self.out.bias = nn.Parameter(bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``[n, 3, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``."""
+        """``[n, c, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``."""
         *skips, found = self.encoder(pixels)
         for reduce, merge, skip in zip(self.reduce, self.merge, reversed(skips), strict=True):
             found = nn.functional.interpolate(reduce(found), scale_factor=2.0, mode="nearest")
@@ -141,7 +145,7 @@ class PixelNetwork(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 ``[n, y, x, 3]`` to float32 ``[n, outputs, y / GRID, x / GRID]``."""
+        """uint8 ``[n, y, x, c]`` to float32 ``[n, outputs, y / GRID, x / GRID]``."""
         scaled = (pixels.permute(0, 3, 1, 2).float() - 127.5) * (1 / 127.5)
         outputs: Tensor = self.network(scaled)
         return outputs.float()
@@ -189,7 +193,7 @@ def measure_reach(network: StarNetwork) -> int:
 
 def _reach_at(probe: StarNetwork, side: int, phase: int) -> int:
     place = side // (2 * GRID) + phase
-    pixels = torch.zeros(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    pixels = torch.zeros(1, probe.channels, side, side, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(probe(pixels)[0, :, place, place].sum(), pixels)
     touched = gradient[0].abs().sum(0).nonzero()
     low, high = int(touched.min()), int(touched.max())
@@ -227,4 +231,25 @@ def load_imagenet(
         raise ValueError(f"the weights do not fit timm's {architecture.encoder}")
     renamed = dict(zip(names, weights.values(), strict=True))
     own = network.encoder.state_dict()
-    network.encoder.load_state_dict({name: renamed[name] for name in own})
+    network.encoder.load_state_dict(
+        {name: _for_channels(renamed[name], value) for name, value in own.items()}
+    )
+
+
+def start_from(network: StarNetwork, weights: dict[str, Tensor]) -> int:
+    """Take over the weights whose name and shape are the same; how many of them there were.
+
+    A network of one channel takes the sum of another's filters for three.
+    """
+    own = network.state_dict()
+    fitted = {n: _for_channels(w, own[n]) for n, w in weights.items() if n in own}
+    same = {n: w for n, w in fitted.items() if own[n].shape == w.shape}
+    network.load_state_dict({**own, **same})
+    return len(same)
+
+
+def _for_channels(weights: Tensor, wanted: Tensor) -> Tensor:
+    """Filters for grey pixels that answer as the given ones do to equal red, green and blue."""
+    if weights.ndim == 4 and weights.shape[1] == 3 and wanted.shape[1] == 1:
+        return weights.sum(1, keepdim=True)
+    return weights

@@ -15,11 +15,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ModelError
+from wsiseg.slides.reader import Illumination
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
@@ -40,6 +41,7 @@ class NetworkShape(_Part):
     widths: tuple[int, ...]
     head: int
     rays: int = Field(ge=8, le=128)
+    channels: Literal[1, 3] = 3
     grid: int = Field(ge=1, le=8)
     stride: int = Field(ge=1, le=64)
     reach_px: int = Field(ge=0, le=2048)
@@ -57,11 +59,14 @@ class Decoding(_Part):
 class ModelFile(_Part):
     """What ``model.json`` holds.
 
-    ``sha256`` are the digests of the other files, by name; ``trained_on`` the data sets' names.
+    ``illumination`` is that of the slides it is for: three channels as they are in brightfield;
+    in fluorescence one, brought to levels by :mod:`wsiseg.models.network.intensity`. ``sha256``
+    are the digests of the other files, by name; ``trained_on`` the data sets' names.
     """
 
     format: int = Field(ge=1, le=1)
     name: str
+    illumination: Illumination = "brightfield"
     mpp: float = Field(gt=0)
     mpp_range: tuple[float, float]
     core: int

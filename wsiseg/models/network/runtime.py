@@ -1,18 +1,17 @@
-"""Running the network: OpenVINO on processors, torch on graphics cards and for comparison."""
+"""Running the network: OpenVINO on processors; windows of any size in bounded memory."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import threading
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.errors import MissingExtraError, ModelError
-from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS, WEIGHTS, ModelFolder
+from wsiseg.errors import ModelError
+from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS, ModelFolder
 
 Outputs = NDArray[np.float32]
 
@@ -25,8 +24,14 @@ class Runtime(Protocol):
         """Name and precision: results of equal identity on one machine are equal."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the report on how it ran, if there is anything to say."""
+        ...
+
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """uint8 ``[y, x, 3]``, sides multiples of the stride, to ``[outputs, y / g, x / g]``."""
+        """uint8 ``[n, y, x, c]``, sides multiples of the stride, to float32
+        ``[n, outputs, y / g, x / g]``."""
         ...
 
 
@@ -73,15 +78,23 @@ class OpenVinoRuntime:
         """Name and precision."""
         return f"openvino-{self._precision}"
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """See :class:`Runtime`."""
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._graph().create_infer_request()
-        request.infer({0: pixels[np.newaxis]}, share_inputs=True)
-        # The tensor is the request's own and overwritten by its next run.
-        found: Outputs = request.get_output_tensor(0).data[0].copy()
-        return found
+        found = []
+        # One by one: on a processor a batch is no faster and takes as many times the memory.
+        for window in pixels:
+            request.infer({0: window[np.newaxis]}, share_inputs=True)
+            # The tensor is the request's own and overwritten by its next run.
+            found.append(request.get_output_tensor(0).data.copy())
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _graph(self) -> Any:
         with self._lock:
@@ -100,85 +113,29 @@ class OpenVinoRuntime:
             return self._compiled
 
 
-class TorchRuntime:
-    """The weights in torch: float32 on processors, float16 on graphics cards."""
-
-    def __init__(self, folder: ModelFolder, device: str = "cpu") -> None:
-        self._device = device
-        self._run = load_torch(folder, device)
-
-    @property
-    def identity(self) -> str:
-        """Name and precision."""
-        return f"torch-{self._device}-{'f32' if self._device == 'cpu' else 'f16'}"
-
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """See :class:`Runtime`."""
-        return self._run(pixels)
-
-
-def load_torch(folder: ModelFolder, device: str) -> Callable[[NDArray[np.uint8]], Outputs]:
-    """The function behind :class:`TorchRuntime`.
-
-    Raises
-    ------
-    MissingExtraError
-        If torch, timm or safetensors is not installed.
-    ModelError
-        If the weights do not fit, or the device is not there.
-    """
-    try:
-        import torch
-        from safetensors.torch import load_file
-
-        from wsiseg.models.network.architecture import (
-            Architecture,
-            PixelNetwork,
-            StarNetwork,
-            channels_last,
-        )
-    except ImportError as error:
-        raise MissingExtraError("running a network with torch", "train") from error
-    shape = folder.described.network
-    network = StarNetwork(
-        Architecture(shape.encoder, shape.stages, shape.widths, shape.head, shape.rays)
-    )
-    try:
-        network.load_state_dict(load_file(folder.checked(WEIGHTS)))
-        whole = PixelNetwork(network).eval().to(device)
-    except RuntimeError as error:
-        raise ModelError(f"cannot use {folder.root} with torch on {device}: {error}") from error
-    channels_last(whole)
-    half = device != "cpu"
-
-    def run(pixels: NDArray[np.uint8]) -> Outputs:
-        with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=half):
-            found = whole(torch.from_numpy(pixels[np.newaxis]).to(device))
-        outputs: Outputs = found[0].float().cpu().numpy()
-        return outputs
-
-    return run
-
-
 def run_in_pieces(
     runtime: Runtime, pixels: NDArray[np.uint8], grid: int, margin: int, side: int
 ) -> Outputs:
-    """Run a window of any size with bounded memory; the same bits as in one piece.
+    """Run windows of any size with bounded memory; the same bits as in one piece.
 
     Parameters
     ----------
     runtime
         The network.
     pixels
-        uint8 ``[y, x, 3]``, sides multiples of the stride.
+        uint8 ``[n, y, x, c]``, sides multiples of the stride.
     grid
         Pixels an output pixel.
     margin
         At least the network's reach, a multiple of its stride.
     side
         Largest window run at once, a multiple of the stride and more than two margins.
+
+    Returns
+    -------
+    float32 ``[n, outputs, y / grid, x / grid]``.
     """
-    height, width = pixels.shape[:2]
+    count, height, width = pixels.shape[:3]
     if height <= side and width <= side:
         return runtime.run(pixels)
     step = side - 2 * margin
@@ -187,14 +144,13 @@ def run_in_pieces(
         for x in range(0, width, step):
             y0, x0 = max(y - margin, 0), max(x - margin, 0)
             y1, x1 = min(y + step + margin, height), min(x + step + margin, width)
-            found = runtime.run(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+            found = runtime.run(np.ascontiguousarray(pixels[:, y0:y1, x0:x1]))
             if not len(whole):
-                whole = np.empty((len(found), height // grid, width // grid), np.float32)
-            rows = slice((y - y0) // grid, (min(y + step, height) - y0) // grid)
-            columns = slice((x - x0) // grid, (min(x + step, width) - x0) // grid)
-            whole[
-                :,
-                y // grid : min(y + step, height) // grid,
-                x // grid : min(x + step, width) // grid,
-            ] = found[:, rows, columns]
+                outputs = found.shape[1]
+                whole = np.empty((count, outputs, height // grid, width // grid), np.float32)
+            y2, x2 = min(y + step, height), min(x + step, width)
+            rows = slice((y - y0) // grid, (y2 - y0) // grid)
+            columns = slice((x - x0) // grid, (x2 - x0) // grid)
+            place = (slice(y // grid, y2 // grid), slice(x // grid, x2 // grid))
+            whole[:, :, place[0], place[1]] = found[:, :, rows, columns]
     return whole

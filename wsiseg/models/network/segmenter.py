@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError
+from wsiseg.models.device import is_cuda
 from wsiseg.models.network.files import WEIGHTS, ModelFolder, digest
-from wsiseg.models.network.runtime import (
-    OpenVinoRuntime,
-    Outputs,
-    Runtime,
-    TorchRuntime,
-    run_in_pieces,
-)
+from wsiseg.models.network.intensity import level_table, measure_range
+from wsiseg.models.network.runtime import OpenVinoRuntime, Outputs, Runtime, run_in_pieces
 from wsiseg.models.network.stars import StarRule, find_stars
+from wsiseg.models.network.torch_runtime import TorchRuntime
 from wsiseg.models.segmenter import NUCLEUS, Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
 
 PIECE = 2368
 """Larger windows are run in pieces of this many pixels a side, so that the 280 bytes a pixel that
 running one takes are bounded. It holds a core of 2,048 px with its halo."""
+
+CARD_BATCH = 4
+"""Windows predicted together on a graphics card: the tiles of a block of 2,048 px."""
 
 _BYTES_PER_PX = 128
 """Of the largest window a tile may ask for; the pieces' own memory spread over it."""
@@ -40,14 +40,12 @@ class NetworkSegmenter:
     runtime
         ``openvino`` or ``torch`` (on ``device``).
     device
-        A torch device.
+        ``cpu``, or for torch ``cuda`` or ``cuda:N``. Whether it is there shows the first window.
 
     Raises
     ------
     ModelError
         If the folder holds no usable network, or openvino is not installed.
-    MissingExtraError
-        If torch was asked for and is not installed.
     """
 
     def __init__(
@@ -72,20 +70,22 @@ class NetworkSegmenter:
             sha256=described.sha256[WEIGHTS],
             parameters=digest(described.decoding.model_dump()),
             runtime=self._runtime.identity,
-            illumination="brightfield",
+            illumination=described.illumination,
             mpp=described.mpp,
             mpp_range=described.mpp_range,
             core=described.core,
             halo=described.halo,
             reach_px=described.network.reach_px,
             stride=stride,
-            exact=True,
-            channels=3,
+            # A graphics card chooses how to calculate by the shape of the batch.
+            exact=not is_cuda(device),
+            channels=described.network.channels,
             classes=(NUCLEUS,),
             licence=described.licence,
             data_licence=described.data_licence,
             trained_on=described.trained_on,
             bytes_per_px=_BYTES_PER_PX,
+            batch=CARD_BATCH if is_cuda(device) else 1,
         )
 
     @property
@@ -99,33 +99,49 @@ class NetworkSegmenter:
         return self._runtime
 
     def calibrate(self, samples: Sequence[Pixels]) -> Statistics:
-        """Nothing to measure: the network takes pixels as they are."""
-        return {}
+        """In fluorescence the intensities ``dark`` and ``bright``, see
+        :mod:`wsiseg.models.network.intensity`; in brightfield nothing: the network takes pixels
+        as they are.
+        """
+        if self._spec.illumination == "brightfield":
+            return {}
+        dark, bright = measure_range(samples)
+        return {"dark": (dark,), "bright": (bright,)}
 
     def remarks(self, statistics: Statistics) -> tuple[str, ...]:
-        """None."""
-        return ()
+        """What the runtime has to say."""
+        return self._runtime.remarks
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Outputs]:
-        """Outputs of the network for windows ``[n, y, x, 3]`` uint8, one by one."""
-        return [
-            run_in_pieces(self._runtime, self._checked(window), self._grid, self._margin, PIECE)
-            for window in pixels
-        ]
+        """Outputs of the network for each window.
+
+        Windows are ``[n, y, x, 3]`` uint8 in brightfield; ``[n, y, x, 1]`` uint8 or uint16 in
+        fluorescence.
+        """
+        levels = self._levels(self._checked(pixels), statistics)
+        return list(run_in_pieces(self._runtime, levels, self._grid, self._margin, PIECE))
 
     def decode(self, prediction: list[Outputs]) -> list[Instances]:
         """The instances of every window."""
         return [find_stars(outputs, self._rays, self._grid, self._rule) for outputs in prediction]
 
-    def _checked(self, window: Pixels) -> NDArray[np.uint8]:
-        if window.dtype != np.uint8 or window.shape[-1] != 3:
+    def _levels(self, windows: Pixels, statistics: Statistics) -> NDArray[np.uint8]:
+        if self._spec.illumination == "brightfield":
+            return np.ascontiguousarray(windows, np.uint8)
+        return level_table(statistics["dark"][0], statistics["bright"][0])[windows]
+
+    def _checked(self, windows: Pixels) -> Pixels:
+        bright = self._spec.illumination == "brightfield"
+        if windows.shape[-1] != self._spec.channels or (bright and windows.dtype != np.uint8):
+            needed = "8-bit RGB pixels" if bright else "one channel, the nuclear one"
             raise ModelError(
-                f"{self._spec.name} needs 8-bit RGB pixels, not {window.shape[-1]} channels of "
-                f"{window.dtype}"
+                f"{self._spec.name} needs {needed}, not {windows.shape[-1]} channels of "
+                f"{windows.dtype}"
             )
-        if window.shape[0] % self._spec.stride or window.shape[1] % self._spec.stride:
+        height, width = windows.shape[1:3]
+        if height % self._spec.stride or width % self._spec.stride:
             raise ModelError(
                 f"{self._spec.name} needs windows whose sides are multiples of "
-                f"{self._spec.stride} px, not {window.shape[1]} x {window.shape[0]}"
+                f"{self._spec.stride} px, not {width} x {height}"
             )
-        return np.ascontiguousarray(window, np.uint8)
+        return windows

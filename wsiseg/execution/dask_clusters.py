@@ -1,0 +1,174 @@
+"""Starting Dask clusters: processes of this machine, jobs of SLURM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import dask
+import psutil
+from distributed import Nanny, Scheduler, SpecCluster
+
+from wsiseg.errors import ConfigurationError, MissingExtraError
+from wsiseg.execution.cluster import Local, Need, Slurm
+
+SETTINGS = {
+    # Every death of a worker is told at once; who was to blame is found out here.
+    "distributed.scheduler.allowed-failures": 0,
+    # Memory is planned before the start; pausing and spilling would only hide a wrong plan.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.comm.timeouts.connect": "60s",
+}
+
+LOGS = "cluster"
+"""Folder in the run directory for what jobs print."""
+
+REPLACE_SECONDS = 30.0
+"""How often jobs that have ended are replaced."""
+
+
+class Ward:
+    """The worker processes started here: how they ended, and a way to end them all."""
+
+    def __init__(self) -> None:
+        self.exit_codes: dict[str, int] = {}
+        self._nannies: weakref.WeakSet[_Nanny] = weakref.WeakSet()
+
+    def add(self, nanny: _Nanny) -> None:
+        """A process more."""
+        self._nannies.add(nanny)
+
+    def kill(self) -> None:
+        """End every worker process, whatever it is doing."""
+        for nanny in list(self._nannies):
+            pid = nanny.pid
+            if pid is not None:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).kill()
+
+
+class _Nanny(Nanny):  # type: ignore[misc]
+    """Starts a worker process again when it dies, and tells the ward of what it died."""
+
+    def __init__(self, *args: Any, ward: Ward, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ward = ward
+        ward.add(self)
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        if self.worker_address is not None:
+            self._ward.exit_codes[self.worker_address] = exitcode
+        super()._on_worker_exit_sync(exitcode)
+
+
+def local_cluster(need: Need, ward: Ward) -> Any:
+    """Processes of this machine, as the run needs them."""
+    dask.config.set(SETTINGS)
+    scheduler = {
+        "host": "127.0.0.1",
+        "port": 0,
+        "protocol": "tcp://",
+        "dashboard": True,
+        "dashboard_address": "127.0.0.1:0",
+    }
+    return SpecCluster(
+        workers=local_workers(need, ward),
+        scheduler={"cls": Scheduler, "options": scheduler},
+        asynchronous=True,
+    )
+
+
+def local_workers(need: Need, ward: Ward) -> dict[str, dict[str, Any]]:
+    """What each worker process is started with, by name.
+
+    The worker of a graphics card sees that one alone, the others see none.
+    """
+    common = {
+        "host": "127.0.0.1",
+        "nthreads": 1,
+        "memory_limit": 0,
+        "dashboard": False,
+        "silence_logs": logging.CRITICAL,
+        "ward": ward,
+    }
+    cpu = {**common, "env": {"CUDA_VISIBLE_DEVICES": ""}} if need.gpu else common
+    workers = {f"cpu-{i}": {"cls": _Nanny, "options": cpu} for i in range(need.cpu)}
+    for i, card in enumerate(need.cards):
+        env = {"env": {"CUDA_VISIBLE_DEVICES": card}} if card else {}
+        options = {**common, **env, "resources": {"GPU": 1}}
+        workers[f"gpu-{i}"] = {"cls": _Nanny, "options": options}
+    return workers
+
+
+def slurm_cluster(choice: Slurm, need: Need) -> Any:
+    """A cluster of SLURM jobs, none of them submitted yet.
+
+    Raises
+    ------
+    MissingExtraError
+        If dask-jobqueue, or what encryption needs, is not installed.
+    ConfigurationError
+        If the run directory has a name that SLURM's scripts cannot hold.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise MissingExtraError("SLURM", "cluster") from None
+    if choice.encrypted:
+        try:
+            import cryptography  # noqa: F401
+        except ImportError:
+            raise MissingExtraError("an encrypted cluster", "cluster") from None
+    logs = need.run.root / LOGS
+    if re.search(r"\s", str(logs)):
+        raise ConfigurationError(
+            f"{need.run.root}: job scripts of SLURM cannot hold a path with spaces; choose another "
+            "output folder"
+        )
+    dask.config.set(SETTINGS)
+    return SLURMCluster(
+        cores=choice.cores,
+        memory=choice.memory,
+        processes=choice.processes,
+        walltime=choice.walltime,
+        queue=choice.queue,
+        account=choice.account,
+        job_name=choice.name,
+        python=choice.python,
+        interface=choice.interface,
+        local_directory=str(choice.scratch) if choice.scratch else None,
+        job_extra_directives=[*(["--gres=gpu:1"] if choice.gpu else []), *choice.directives],
+        job_script_prologue=list(choice.prologue),
+        worker_extra_args=[
+            "--nthreads",
+            "1",
+            *(["--resources", "GPU=1"] if choice.gpu else []),
+        ],
+        log_directory=str(logs),
+        shared_temp_directory=str(logs),
+        security=True if choice.encrypted else None,
+        protocol="tls://" if choice.encrypted else "tcp://",
+        scheduler_options={"dashboard": True, "dashboard_address": ":0"},
+        asynchronous=True,
+    )
+
+
+async def keep_jobs(cluster: Any, jobs: int) -> None:
+    """Keep so many jobs queued or running until cancelled: those that end are replaced."""
+    while True:
+        cluster.scale(jobs=jobs)
+        await asyncio.sleep(REPLACE_SECONDS)
+
+
+def make_cluster(choice: Local | Slurm, need: Need, ward: Ward) -> Any:
+    """The cluster of a choice, not started yet. To be called on the loop that is to run it."""
+    if isinstance(choice, Local):
+        return local_cluster(need, ward)
+    return slurm_cluster(choice, need)

@@ -1,0 +1,229 @@
+"""Who works on what: tasks are placed on worker processes here, and blamed for their deaths.
+
+A worker holds at most ``QUEUE`` loads, one at work and one that waits. A load is one task, or
+several that are so short that handing them out singly would cost more than the work. When a
+worker dies, each of its tasks is suspect and is tried again alone on a worker that has nothing
+else to do, while the others go on; a task during which ``DEATHS`` workers died so is given up.
+Nothing here waits, and nothing here knows how tasks get to workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wsiseg.execution.tasks import Failure, Task
+from wsiseg.pipeline.block import BlockTask
+
+QUEUE = 2
+"""Loads a worker is given: one at work and one that waits."""
+
+DEATHS = 3
+"""A task during which this many workers died, it alone being on them, is given up."""
+
+LOAD_SECONDS = 1.0
+"""Short blocks are handed out together until they take about this long."""
+
+LOAD_TASKS = 64
+"""No load holds more blocks than this."""
+
+_WEIGHT = 0.2
+"""Weight of the latest load in the mean duration of a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that performs tasks.
+
+    Attributes
+    ----------
+    address
+        Tells it from every other while it lives.
+    gpu
+        Whether it has a GPU of its own.
+    queue
+        Loads it may hold.
+    """
+
+    address: str
+    gpu: bool = False
+    queue: int = QUEUE
+
+
+@dataclass(slots=True)
+class Load:
+    """Tasks that go to a worker together. ``trial``: a suspect, alone on its worker."""
+
+    number: int
+    worker: Worker
+    tasks: list[Task]
+    trial: bool = False
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class _Place:
+    worker: Worker
+    loads: dict[int, Load] = field(default_factory=dict)
+    reserved: bool = False
+
+
+class Roster:
+    """Keeps account of workers and their tasks.
+
+    Parameters
+    ----------
+    needs_gpu
+        Which tasks may only go to a worker that has a GPU. Such workers are kept for them
+        while there is any other for the rest.
+    """
+
+    def __init__(self, needs_gpu: Callable[[Task], bool] = lambda task: False) -> None:
+        self._needs_gpu = needs_gpu
+        self._places: dict[str, _Place] = {}
+        self._again: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._deaths: dict[int, list[str]] = {}
+        self._numbers = itertools.count()
+        self._block_seconds: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is held, waits or is suspect."""
+        return not (self._again or self._suspects or any(p.loads for p in self._places.values()))
+
+    def join(self, worker: Worker) -> None:
+        """A worker that may be given tasks from now on."""
+        self._places[worker.address] = _Place(worker)
+
+    def leave(self, address: str, death: str | None) -> list[tuple[Task, Failure]]:
+        """A worker has gone; the tasks that are given up for it.
+
+        Parameters
+        ----------
+        address
+            The worker.
+        death
+            What it died of; ``None`` if it left on purpose, and no task is to blame.
+        """
+        place = self._places.pop(address, None)
+        if place is None:
+            return []
+        given_up = []
+        for load in place.loads.values():
+            if death is None or not load.sent:
+                self._again.extend(load.tasks)
+                continue
+            for task in load.tasks:
+                if load.trial:
+                    self._deaths.setdefault(id(task), []).append(death)
+                if len(self._deaths.get(id(task), ())) < DEATHS:
+                    self._suspects.append(task)
+                else:
+                    given_up.append((task, _poisonous(self._deaths.pop(id(task)))))
+        return given_up
+
+    def takes(self, task: Task) -> bool:
+        """Whether there is room for a task now."""
+        return not self._again and (
+            self._open_load(task) is not None or self._free_place(task) is not None
+        )
+
+    def add(self, task: Task) -> None:
+        """Take a task; where there is no room for it now it is the first to get some."""
+        load = self._open_load(task)
+        if load is None:
+            place = self._free_place(task)
+            if place is None:
+                self._again.append(task)
+            else:
+                self._new_load(place, task)
+        else:
+            load.tasks.append(task)
+
+    def to_send(self) -> list[Load]:
+        """The loads that are to go to their workers now."""
+        waiting, self._again = self._again, deque()
+        for task in waiting:
+            self.add(task)
+        self._begin_trials()
+        loads = [
+            load
+            for place in self._places.values()
+            for load in place.loads.values()
+            if not load.sent
+        ]
+        for load in loads:
+            load.sent = True
+        return loads
+
+    def done(self, load: Load, seconds: float) -> bool:
+        """A load was performed in so many seconds; whether that was still awaited."""
+        place = self._places.get(load.worker.address)
+        if place is None or place.loads.pop(load.number, None) is None:
+            return False
+        if load.trial:
+            place.reserved = False
+            self._deaths.pop(id(load.tasks[0]), None)
+        if isinstance(load.tasks[0], BlockTask):
+            mean = seconds / len(load.tasks)
+            known = mean if self._block_seconds is None else self._block_seconds
+            self._block_seconds = known + _WEIGHT * (mean - known)
+        return True
+
+    def _new_load(self, place: _Place, task: Task) -> Load:
+        load = Load(next(self._numbers), place.worker, [task])
+        place.loads[load.number] = load
+        return load
+
+    def _open_load(self, task: Task) -> Load | None:
+        """A load that is still here and may take this task too."""
+        if not isinstance(task, BlockTask) or not self._block_seconds:
+            return None
+        size = min(LOAD_TASKS, int(LOAD_SECONDS / self._block_seconds))
+        for place in self._fitting(task) if size > 1 else ():
+            for load in place.loads.values():
+                short = not load.sent and isinstance(load.tasks[0], BlockTask)
+                if short and len(load.tasks) < size:
+                    return load
+        return None
+
+    def _free_place(self, task: Task) -> _Place | None:
+        """The worker that holds least, of those that may hold more."""
+        free = [
+            place
+            for place in self._fitting(task)
+            if not place.reserved and len(place.loads) < place.worker.queue
+        ]
+        return min(free, key=lambda place: len(place.loads), default=None)
+
+    def _fitting(self, task: Task) -> list[_Place]:
+        places = self._places.values()
+        if self._needs_gpu(task):
+            return [place for place in places if place.worker.gpu]
+        return [place for place in places if not place.worker.gpu] or list(places)
+
+    def _begin_trials(self) -> None:
+        """Begin what suspects can be tried now; for the others, keep workers free."""
+        for place in self._places.values():
+            place.reserved = any(load.trial for load in place.loads.values())
+        waiting, self._suspects = self._suspects, deque()
+        for task in waiting:
+            free = [place for place in self._fitting(task) if not place.reserved]
+            best = min(free, key=lambda place: len(place.loads), default=None)
+            if best is not None:
+                best.reserved = True
+            if best is None or best.loads:
+                self._suspects.append(task)
+            else:
+                self._new_load(best, task).trial = True
+
+
+def _poisonous(deaths: list[str]) -> Failure:
+    causes = ", ".join(dict.fromkeys(deaths))
+    return Failure(f"{len(deaths)} worker processes died while they worked on this alone: {causes}")
