@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import zarr
 
@@ -117,3 +118,32 @@ def leave_lock_of_dead_process(run: RunFolder) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(run.root)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert run.lock.exists()
+
+
+TIMED = {"blocks", "stitch.json", "report.json", "log.jsonl", "log.jsonl.1"}
+"""Files of a slide that say when or how fast something was done, besides what was found."""
+
+
+def assert_same_files(a: Path, b: Path) -> None:
+    """Fail unless two runs left the same files with the same content, timings excluded."""
+    for name in wsiseg.open_run(a).slides:
+        first, second = RunFolder(a).slide(name).root, RunFolder(b).slide(name).root
+        files = {p.relative_to(first) for p in first.rglob("*") if p.is_file()}
+        others = {p.relative_to(second) for p in second.rglob("*") if p.is_file()}
+        assert files == others
+        for file in sorted(files):
+            if not TIMED & set(file.parts):
+                assert (first / file).read_bytes() == (second / file).read_bytes(), file
+        for block in (f for f in files if f.parts[0] == "blocks"):
+            assert pq.read_table(first / block).equals(pq.read_table(second / block)), block
+        reports = [wsiseg.open_run(run).report(name) for run in (a, b)]
+        assert reports[0]["counts"] == reports[1]["counts"]
+
+
+def processes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes that a run has started."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.NoSuchProcess:
+        return []

@@ -116,7 +116,8 @@ def test_a_full_card_takes_smaller_batches_and_the_report_tells(
     other = wsiseg.open_run(plain)
     assert other.report(other.complete[0])["model"]["runtime"].startswith("openvino")
     counts = [r.cells(r.complete[0]).num_rows for r in (run, other)]
-    assert abs(counts[0] - counts[1]) <= 0.02 * max(counts)
+    assert min(counts) > 20
+    assert abs(counts[0] - counts[1]) <= 0.05 * max(counts)
 
 
 def test_a_slide_begun_on_a_card_is_not_gone_on_with_elsewhere(

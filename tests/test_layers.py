@@ -19,6 +19,7 @@ LAYERS = (
     "tiling",
     "stain",
     "normalisation",
+    "quality",
     "cells",
     "slides",
     "models",

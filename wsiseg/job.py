@@ -26,6 +26,7 @@ from wsiseg.listing.table import (
     too_many,
 )
 from wsiseg.models.device import AUTO, is_device
+from wsiseg.quality.fields import Fault
 from wsiseg.stain import Vector
 
 Export = Literal[
@@ -209,6 +210,9 @@ class Job(BaseModel):
     damaged
         ``"fail"``: a slide with pixels that cannot be decoded fails, with their number and
         places; ``"fill"``: they are filled with background and reported.
+    gate
+        Faults of the scan or the section whose fields are left out of the tissue, each with its
+        code in the tissue mask (:mod:`wsiseg.quality.fields`).
     features
         Sets of features to measure of every nucleus (:mod:`wsiseg.features.registry`); shapes
         are measured always. ``"none"``: no others.
@@ -244,6 +248,7 @@ class Job(BaseModel):
     exclude: tuple[str, ...] = ()
     reader: str = "auto"
     damaged: Literal["fail", "fill"] = "fail"
+    gate: tuple[Fault, ...] = ()
     features: Annotated[tuple[FeatureSet, ...], BeforeValidator(_feature_sets)] = DEFAULT_SETS
     stain_vectors: Annotated[tuple[Vector, Vector], AfterValidator(_usable)] | None = None
     classifier: Annotated[str, AfterValidator(_known_file)] | None = None

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from wsiseg.cli.display import console, error_panel, facts_table, plan_table, show_error
-from wsiseg.cli.run_display import QUIET_SECONDS, SHOWN_ROWS, RunProgress, result_table
+from wsiseg.cli.result_display import SHOWN_ROWS, result_table
+from wsiseg.cli.run_display import QUIET_SECONDS, RunProgress
 from wsiseg.errors import ResolutionError
 from wsiseg.execution.api import RunResult
 from wsiseg.execution.driver import SlideOutcome

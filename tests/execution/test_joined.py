@@ -39,7 +39,9 @@ class Shell:
         self._folder = folder
         self._stack = ExitStack()
         self._file = folder / "scheduler.json"
-        self._dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.scheduler = self._dask(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
+        )
         end = time.monotonic() + 60
         while not (self._file.exists() and self._file.read_text().endswith("}")):
             assert time.monotonic() < end, "the scheduler does not start"
@@ -70,9 +72,17 @@ class Shell:
             cwd=self._folder,
         )
         self._stack.callback(log.close)
-        self._stack.callback(process.wait, 30)
-        self._stack.callback(process.terminate)
+        self._stack.callback(_end, process)
         return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +172,10 @@ def test_a_scheduler_that_dies_ends_the_run_and_nothing_is_lost(
 
     class Assassin(Progress):
         def block_done(self, *_: object) -> None:
-            shell.close()
+            shell.scheduler.kill()
 
     with pytest.raises(ClusterError, match="finished work is kept"):
         wsiseg.run(job_of(demo), out, cluster=Joined(address=shell.address), progress=Assassin())
+    shell.close()
     assert committed(out)
     assert not (out / "run.lock").exists()

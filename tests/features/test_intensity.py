@@ -15,8 +15,10 @@ from wsiseg.features.intensity import Raster, intensity_statistics, ring_offsets
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import amount, amount_tables, default_stains, optical_density
 
+HALF = MPP.square(0.5)
 
-def measured(labels, planes, mpp=MPP.square(0.5), radius=2.0, inside=None):
+
+def measured(labels, planes, mpp=HALF, radius=2.0, inside=None):
     box = Box(10, 20, 10 + labels.shape[1], 20 + labels.shape[0])
     raster = Raster(labels, box, inside or box, mpp)
     count = int(labels.max())

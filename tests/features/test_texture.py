@@ -13,10 +13,11 @@ from wsiseg.features.texture import LEVELS, grey_levels, pair_offsets, texture_s
 from wsiseg.geometry import MPP, Box
 
 PROPERTIES = ("contrast", "correlation", "energy", "homogeneity", "entropy")
+HALF = MPP.square(0.5)
 ANGLES = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
 
 
-def statistics(labels, plane, mpp=MPP.square(0.5), limits=(0.0, 1600.0), scale=1.0):
+def statistics(labels, plane, mpp=HALF, limits=(0.0, 1600.0), scale=1.0):
     box = Box(0, 0, labels.shape[1], labels.shape[0])
     boxes = [[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in ndimage.find_objects(labels)]
     raster = Raster(labels, box, box, mpp)

@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+import typer
 
 import wsiseg
 from runs import job_of, slide_folder, wsiseg_command
+from wsiseg.biomarkers import Thresholds
+from wsiseg.cli.score_command import score
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import ConfigurationError, StoreError
 from wsiseg.execution.results import Run
@@ -30,6 +33,8 @@ from wsiseg.scoring import (
     write_slide_scores,
     write_table,
 )
+from wsiseg.scoring.cells import read_cells
+from wsiseg.scoring.provenance import stain_warnings
 from wsiseg.statistics import Resampling
 
 QUICK = Resampling(block_um=80, resamples=200)
@@ -205,6 +210,9 @@ def test_classes_and_columns_that_are_not_there(run: Run) -> None:
         score_slide(run, name_of(run), ScoreOptions(("ki67",), ("Tumor",)))
     with pytest.raises(ConfigurationError, match="no column nope"):
         score_slide(run, name_of(run), ScoreOptions(("ki67",), column="nope"))
+    for column in ("class", "uuid", "bbox"):
+        with pytest.raises(ConfigurationError, match="holds no numbers"):
+            score_slide(run, name_of(run), ScoreOptions(("ki67",), column=column))
     with pytest.raises(ConfigurationError, match="no slide"):
         score_slide(run, "other.svs", ScoreOptions())
 
@@ -263,6 +271,49 @@ def test_not_a_number_counts_nowhere(run: Run, tmp_path: Path) -> None:
     assert any("without a place" in w for w in found.warnings)
 
 
+def test_a_threshold_amid_the_crowd_is_told(run: Run) -> None:
+    density = run.cells(name_of(run))["nucleus_dab_od_mean"].to_numpy()
+    middle = float(np.median(density))
+    amid = Thresholds(middle, middle + 0.5, middle + 1)
+    found = score_slide(run, name_of(run), ScoreOptions(("ki67",), thresholds=amid))
+    (said,) = (w for w in found.warnings if "cuts through a crowd" in w)
+    assert f"{100 * (density >= middle + 0.05).mean():.0f} %; check" in said
+    beyond = Thresholds(float(density.max()) + 0.2, 9, 10)
+    found = score_slide(run, name_of(run), ScoreOptions(("ki67",), thresholds=beyond))
+    assert not any("cuts through a crowd" in w for w in found.warnings)
+
+
+def test_stains_that_do_not_fit_are_told(run: Run) -> None:
+    cells = read_cells(run, name_of(run), run.source(name_of(run)).info.level0)
+    report = {
+        "model": {"name": "other"},
+        "appearance": {"brown": [0.0]},
+        "features": {"stains": {"problem": "only 3 pixels"}},
+    }
+    said = " ".join(stain_warnings(report, cells, ScoreOptions(("er",))))
+    assert "looks like eosin" in said
+    assert "only 3 pixels" in said
+    assert "that other finds strongly stained nuclei" in said
+    assert not list(stain_warnings(report, cells, ScoreOptions(("grading",))))
+
+
+def test_eosin_is_no_dab(run: Run, tmp_path: Path) -> None:
+    def as_eosin(table: pa.Table) -> pa.Table:
+        return table.rename_columns([n.replace("_dab_", "_eosin_") for n in table.column_names])
+
+    copy = changed(run, tmp_path, as_eosin)
+    with pytest.raises(ConfigurationError, match="taken for eosin, not DAB"):
+        score_slide(copy, name_of(copy), ScoreOptions(("ki67",)))
+    bare = pq.read_table(copy.file(name_of(copy), "table")).select(
+        ["centroid_x_px", "centroid_y_px", "class"]
+    )
+    pq.write_table(bare, copy.file(name_of(copy), "table"))
+    for biomarker, message in (("ki67", "stains were not measured"), ("grading", "no column area")):
+        with pytest.raises(ConfigurationError, match=message):
+            score_slide(copy, name_of(copy), ScoreOptions((biomarker,)))  # type: ignore[arg-type]
+    assert score_slide(copy, name_of(copy), ScoreOptions()).scopes[0].scores == ()
+
+
 def test_damaged_scores_are_told(run: Run, tmp_path: Path) -> None:
     copy = changed(run, tmp_path, lambda t: t)
     (copy.path / "slides" / name_of(copy) / "scores.json").write_text("[]")
@@ -286,16 +337,35 @@ def test_command(run: Run, tmp_path: Path) -> None:
     assert (run.path / "slides" / name_of(run) / "map.csv").exists()
 
 
+def test_command_refuses_without_a_traceback(run: Run) -> None:
+    done = wsiseg_command("score", run.path, "--biomarker", "ki67", "--tumour", "Tumor")
+    assert done.returncode == 1
+    assert "no cell has the class tumor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (("--biomarker", "ki67", "--slide", "nope"), "no slide 'nope'"),
-        (("--threshold", "0.2", "--threshold", "0.4"), "once or three times"),
-        (("--biomarker", "til"), "--immune"),
+        ({"slide": ["nope"]}, "no slide 'nope'"),
+        ({"threshold": [0.2, 0.4]}, "once or three times"),
+        ({"threshold": [0.6, 0.4, 0.2]}, "rise"),
+        ({"biomarker": ["til"]}, "--immune"),
+        ({"block_um": -1.0}, "side of a block"),
+        ({"hot_spot_mm2": 0.0}, "hot spot's area"),
     ],
 )
-def test_command_refuses(run: Run, arguments: tuple[str, ...], message: str) -> None:
-    done = wsiseg_command("score", run.path, *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_options_of_the_command(run: Run, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        score(run.path, **options)
+
+
+def test_regions_from_a_folder(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit):
+        score(run.path, regions=tmp_path)
+    assert "has no regions of demo" in " ".join(capsys.readouterr().err.split())
+    geojson(tmp_path / "demo.geojson", (shapely.box(0, 0, 512, 512), "Nest", None))
+    score(run.path, regions=tmp_path)
+    assert "Nest 1" in capsys.readouterr().out

@@ -37,7 +37,7 @@ def progress() -> Any:
 def finish(result: RunResult) -> None:
     """Show how a run ended; exit with 1 if slides failed."""
     from wsiseg.cli.display import console
-    from wsiseg.cli.run_display import result_table
+    from wsiseg.cli.result_display import result_table
 
     console().print(result_table(result))
     if result.failed:

@@ -78,12 +78,22 @@ Damaged = Annotated[
     str,
     typer.Option(help="Undecodable pixels: fail the slide, or fill them with background."),
 ]
+Gate = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave out fields of tissue that are blurred, folded, grey or odd_stain (repeatable)."
+    ),
+]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(help="Classifier of cells, from wsiseg classify.", show_default=False),
+]
 ExportNames = Annotated[
     list[str] | None,
     typer.Option(
         "--export",
-        help="Output to write (repeatable): table, geojson, tissue, labels, overview. "
-        "Default: all.",
+        help="Output to write (repeatable): table, geojson, tissue, labels, overview (the "
+        "default), csv, anndata, anndata-zarr, spatialdata, annotations (TIAToolbox).",
     ),
 ]
 Ngff = Annotated[str, typer.Option(help="OME-Zarr version of the label pyramids: 0.5 or 0.4.")]
@@ -123,8 +133,10 @@ def run(
     include: Include = None,
     exclude: Exclude = None,
     damaged: Damaged = "fail",
+    gate: Gate = None,
     features: Features = None,
     stain_vectors: StainVectors = None,
+    classifier: Classifier = None,
     export: ExportNames = None,
     ngff: Ngff = "0.5",
     split: Split = None,
@@ -175,6 +187,8 @@ def run(
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
         "damaged": damaged,
+        "gate": tuple(gate or ()),
+        "classifier": str(classifier) if classifier is not None else None,
         **({"features": tuple(features)} if features else {}),
         "stain_vectors": parse_vectors(stain_vectors) if stain_vectors else None,
         **({"exports": tuple(export)} if export else {}),
@@ -397,7 +411,8 @@ def _job(paths: list[Path], **settings: Any) -> Job:
 
 def _in_options(message: str) -> str:
     """A message on settings of a job with the options' names in their place."""
-    names = "exports|features|stain_vectors|split_um|ngff|damaged|core|mpp|tissue|reader|device"
+    names = "exports|features|stain_vectors|split_um|ngff|damaged|gate|classifier|core"
+    names += "|mpp|tissue|reader|device"
     flags = {"exports": "--export", "split_um": "--split", "stain_vectors": "--stain-vectors"}
     return re.sub(
         rf"(^|; )({names})(\.\d+)?: ",

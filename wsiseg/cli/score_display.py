@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wsiseg.scoring.provenance import DISCLAIMER
 from wsiseg.scoring.slide import ScopeScores, SlideScores
-from wsiseg.statistics import ROUGH_BLOCKS, Measure, Score
+from wsiseg.statistics import ROUGH_BLOCKS, Measure
 
 _FAINT = "bright_black"
 _SHOWN_PLACES = 25
@@ -55,7 +55,9 @@ def _places(shown: Sequence[ScopeScores]) -> Table:
     table.add_column("Class", overflow="fold")
     for name in ("Area mm²", "Tissue mm²", "Cells", "Cells a mm²"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("By class", overflow="fold")
+    several = any(len(one.by_class) > 1 for one in shown)
+    if several:
+        table.add_column("By class", overflow="fold")
     for one in shown:
         scope = one.scope
         density = one.overview[0]
@@ -66,7 +68,7 @@ def _places(shown: Sequence[ScopeScores]) -> Table:
             Text(f"{scope.tissue_mm2:.3f}"),
             Text(f"{len(scope.cells):,}"),
             _cell(density),
-            Text(_by_class(one)),
+            *([Text(_by_class(one))] if several else []),
         )
     return table
 
@@ -80,9 +82,9 @@ def _biomarker(shown: Sequence[ScopeScores], number: int) -> Group:
     table.add_column("Cells", justify="right", no_wrap=True)
     for name in columns:
         table.add_column(Text(_heading(held[name])), justify="right")
-    banded = any(one.scores[number].bands for one in shown)
-    if banded:
-        table.add_column("Published band", overflow="fold")
+    banded = list(dict.fromkeys(band for one in shown for band in one.scores[number].bands))
+    for band in banded:
+        table.add_column(Text(band), overflow="fold")
     for one in shown:
         score = one.scores[number]
         own = {m.name: m for m in score.measures}
@@ -91,7 +93,7 @@ def _biomarker(shown: Sequence[ScopeScores], number: int) -> Group:
             _place(one),
             Text(f"{cells:,}"),
             *(_cell(own.get(name)) for name in columns),
-            *([_bands(score)] if banded else []),
+            *(Text(score.bands.get(band, "")) for band in banded),
         )
     title = Text.assemble((first.biomarker, "bold cyan"), (f"  {first.source}", _FAINT))
     return Group(Text(), title, table)
@@ -130,18 +132,12 @@ def _heading(measure: Measure) -> str:
     return f"{name} {measure.unit}".rstrip()
 
 
-def _bands(score: Score) -> Text:
-    return Text("; ".join(f"{text} [{source}]" for source, text in score.bands.items()))
-
-
 def _rough(measure: Measure) -> bool:
     estimate = measure.estimate
     return not math.isnan(estimate.low) and estimate.blocks < ROUGH_BLOCKS
 
 
 def _by_class(one: ScopeScores) -> str:
-    if len(one.by_class) < 2:
-        return ", ".join(one.by_class)
     largest = sorted(one.by_class.items(), key=lambda item: (-item[1], item[0]))
     text = ", ".join(f"{name} {count:,}" for name, count in largest[:_SHOWN_CLASSES])
     more = len(largest) - _SHOWN_CLASSES

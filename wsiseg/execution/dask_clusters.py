@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import logging
 import re
+import signal
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -15,6 +18,7 @@ from distributed import Nanny, Scheduler, SpecCluster
 
 from wsiseg.errors import ConfigurationError, MissingExtraError
 from wsiseg.execution.cluster import Local, Need, Slurm
+from wsiseg.files import named_disk
 
 SETTINGS = {
     # Every death of a worker is told at once; who was to blame is found out here.
@@ -107,8 +111,8 @@ def local_workers(need: Need, ward: Ward) -> dict[str, dict[str, Any]]:
     return workers
 
 
-def slurm_cluster(choice: Slurm, need: Need) -> Any:
-    """A cluster of SLURM jobs, none of them submitted yet.
+def require_slurm(choice: Slurm, need: Need) -> None:
+    """Return if a cluster of SLURM jobs can be made. To be called in the main thread.
 
     Raises
     ------
@@ -117,21 +121,29 @@ def slurm_cluster(choice: Slurm, need: Need) -> Any:
     ConfigurationError
         If the run directory has a name that SLURM's scripts cannot hold.
     """
-    try:
-        from dask_jobqueue import SLURMCluster
-    except ImportError:
-        raise MissingExtraError("SLURM", "cluster") from None
-    if choice.encrypted:
-        try:
-            import cryptography  # noqa: F401
-        except ImportError:
-            raise MissingExtraError("an encrypted cluster", "cluster") from None
-    logs = need.run.root / LOGS
-    if re.search(r"\s", str(logs)):
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        raise MissingExtraError("SLURM", "cluster")
+    if choice.encrypted and importlib.util.find_spec("cryptography") is None:
+        raise MissingExtraError("an encrypted cluster", "cluster")
+    if re.search(r"\s", str(need.run.root)):
         raise ConfigurationError(
             f"{need.run.root}: job scripts of SLURM cannot hold a path with spaces; choose another "
             "output folder"
         )
+    # It takes over Ctrl-C when it is imported.
+    before = signal.getsignal(signal.SIGINT)
+    importlib.import_module("dask_jobqueue")
+    signal.signal(signal.SIGINT, before)
+
+
+def slurm_cluster(choice: Slurm, need: Need) -> Any:
+    """A cluster of SLURM jobs, none of them submitted yet."""
+    from dask_jobqueue import SLURMCluster
+
+    logs = need.run.root / LOGS
+    with named_disk(logs):
+        # The certificates of an encrypted cluster lie there too, for their owner alone.
+        logs.mkdir(mode=0o700, exist_ok=True)
     dask.config.set(SETTINGS)
     return SLURMCluster(
         cores=choice.cores,
@@ -158,6 +170,12 @@ def slurm_cluster(choice: Slurm, need: Need) -> Any:
         scheduler_options={"dashboard": True, "dashboard_address": ":0"},
         asynchronous=True,
     )
+
+
+def forget_certificates(need: Need) -> None:
+    """Remove the certificates that an encrypted cluster has left in the run directory."""
+    for path in (need.run.root / LOGS).glob(".dask-jobqueue.*"):
+        path.unlink(missing_ok=True)
 
 
 async def keep_jobs(cluster: Any, jobs: int) -> None:

@@ -22,7 +22,13 @@ from distributed import Client, Future, KilledWorker
 
 from wsiseg.errors import ClusterError, WsisegError
 from wsiseg.execution.cluster import Joined, Local, Need, Slurm
-from wsiseg.execution.dask_clusters import Ward, keep_jobs, make_cluster
+from wsiseg.execution.dask_clusters import (
+    Ward,
+    forget_certificates,
+    keep_jobs,
+    make_cluster,
+    require_slurm,
+)
 from wsiseg.execution.deaths import cause_of_death, oom_kills
 from wsiseg.execution.joining import introduce, objection
 from wsiseg.execution.roster import QUEUE, Load, Worker
@@ -135,6 +141,8 @@ class Link:
         ClusterError
             If it cannot be started or reached, or a worker that is there cannot be used.
         """
+        if isinstance(self._choice, Slurm):
+            require_slurm(self._choice, self._need)
         _quiet_logs()
         _start_deaf(self._thread)
         try:
@@ -149,13 +157,15 @@ class Link:
 
     def close(self) -> None:
         """End what was started here, whatever it is doing."""
-        if self._closing:
+        if self._closing or not self._thread.is_alive():
             return
         self._closing = True
         ending = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
         with suppress(TimeoutError):
             ending.result(timeout=2 * _CLOSE_SECONDS)
         self._ward.kill()
+        if isinstance(self._choice, Slurm):
+            forget_certificates(self._need)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=2)
 

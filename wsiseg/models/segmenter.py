@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +56,8 @@ class ModelSpec:
         runs it in which precision.
     bytes_per_px
         Peak memory of ``predict`` and ``decode`` together, in bytes a window pixel.
+    appearance
+        What the model learnt on looks like, see :mod:`wsiseg.quality.shift`; empty if unknown.
     batch
         Windows that are best predicted together.
     """
@@ -78,6 +80,7 @@ class ModelSpec:
     parameters: str = ""
     runtime: str = ""
     bytes_per_px: int = 64
+    appearance: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     batch: int = 1
 
 

@@ -70,6 +70,10 @@ _TISSUE_COLORS: Mapping[TissueCode, tuple[int, int, int, int]] = {
     TissueCode.PEN: (0, 114, 178, 120),
     TissueCode.EDGE: (90, 90, 90, 120),
     TissueCode.EXCLUDED: (213, 94, 0, 120),
+    TissueCode.BLURRED: (0, 158, 115, 120),
+    TissueCode.FOLDED: (204, 121, 167, 120),
+    TissueCode.GREY: (150, 150, 150, 120),
+    TissueCode.ODD_STAIN: (240, 228, 66, 120),
 }
 
 

@@ -35,6 +35,8 @@ from wsiseg.pipeline.plan import (
     segment_facts,
     write_plan,
 )
+from wsiseg.pipeline.quality import SlideQuality, measure_quality, write_quality
+from wsiseg.quality.shift import shifts
 from wsiseg.slides.elsewhere import Copy
 from wsiseg.slides.reader import Pixels
 from wsiseg.slides.slide import Slide, open_slide
@@ -59,6 +61,7 @@ class Prepared:
     plan: SlidePlan
     tissue: TissueMask
     seconds: Mapping[str, float]
+    quality: SlideQuality | None = None
 
 
 def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
@@ -78,9 +81,15 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         frame = grid.frame
         opened = time.perf_counter()
         tissue = make_tissue(slide, entry, job)
+        kind = _COUNTERSTAINS[entry.stain] if entry.stain is not None else None
+        quality = measure_quality(slide, tissue, kind)
+        doubts = quality.warnings() if quality is not None else ()
+        if quality is not None:
+            tissue = quality.gated(tissue, job.gate)
         found = time.perf_counter()
         samples = read_samples(slide, frame, tissue, channels)
         statistics = _calibrate(segmenter, samples, entry)
+        appearance = measure_appearance(samples, slide.facts.illumination)
         plan = SlidePlan(
             path=entry.place,
             reader=slide.facts.reader,
@@ -99,9 +108,15 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
             statistics=statistics,
             segment=facts,
             damage=tuple(damage.plain() for damage in slide.damage),
-            warnings=(*slide.facts.problems, *tissue.warnings, *segmenter.remarks(statistics)),
+            warnings=(
+                *slide.facts.problems,
+                *tissue.warnings,
+                *doubts,
+                *shifts(appearance, segmenter.spec.appearance),
+                *segmenter.remarks(statistics),
+            ),
             mpp_source=slide.facts.mpp_source,
-            appearance=measure_appearance(samples, slide.facts.illumination),
+            appearance=appearance,
             device=device,
         )
     seconds = {
@@ -109,7 +124,7 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         "tissue": found - opened,
         "calibrate": time.perf_counter() - found,
     }
-    return Prepared(plan, tissue, seconds)
+    return Prepared(plan, tissue, seconds, quality)
 
 
 def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -> Prepared:
@@ -143,6 +158,8 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
             )
     write_tissue(folder.tissue, prepared.tissue, prepared.plan.segment_key)
     write_plan(folder.plan, prepared.plan)
+    if prepared.quality is not None:
+        write_quality(folder.quality, prepared.quality, prepared.plan.level0)
     return prepared
 
 
@@ -256,6 +273,8 @@ def lay_out(
         grid=grid,
         tissue=_tissue_facts(entry, job),
     )
+    if job.gate:
+        facts["gate"] = list(job.gate)
     if entry.stain is not None and isinstance(segmenter, ReadsStains):
         facts["stain"] = entry.stain
     return channels, grid, facts

@@ -104,10 +104,13 @@ def read_cells(run: Run, slide: str, level0: Frame, extra: Sequence[str] = ()) -
     StoreError
         If the table of cells was not written.
     ConfigurationError
-        If a column of ``extra`` is not there.
+        If a column of ``extra`` is not there or holds no numbers.
     """
-    there = set(pq.read_schema(run.file(slide, "table")).names)
-    names = [name for name in _WANTED if name in there]
+    there = pq.read_schema(run.file(slide, "table"))
+    for name in extra:
+        if name in there.names and not _is_number(there.field(name).type):
+            raise ConfigurationError(f"the column {name} of {slide} holds no numbers")
+    names = [name for name in _WANTED if name in there.names]
     table = run.cells(slide, [*_PLAIN, *dict.fromkeys([*names, *extra])])
     x, y = (np.asarray(table[name].to_numpy(), np.float64) for name in _PLAIN[:2])
     placed = np.isfinite(x) & np.isfinite(y)
@@ -125,6 +128,10 @@ def read_cells(run: Run, slide: str, level0: Frame, extra: Sequence[str] = ()) -
         },
         int(np.count_nonzero(~placed)),
     )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _classes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -170,12 +170,13 @@ def _require_columns(slide: str, cells: SlideCells, options: ScoreOptions) -> No
         if column is None or column in cells.columns:
             continue
         if "nucleus_eosin_od_mean" in cells.columns:
-            why = "its counterstain was taken for eosin, not DAB"
+            why = "its counterstain was taken for eosin, not DAB; if that is wrong, state"
+            how = "its vectors with: wsiseg measure OUT --stain-vectors"
         else:
-            why = "its stains were not measured"
+            why, how = "its stains were not measured; do so", "with: wsiseg measure OUT"
         raise ConfigurationError(
-            f"{slide} has no column {column}, which {biomarker} is computed from: {why}; measure "
-            "it with: wsiseg measure, or name another column with --column"
+            f"{slide} has no column {column}, which {biomarker} is computed from: {why} {how}, or "
+            "name another column with --column"
         )
 
 

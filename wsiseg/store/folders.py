@@ -33,6 +33,11 @@ class SlideFolder:
         return self.root / "tissue.npz"
 
     @property
+    def quality(self) -> Path:
+        """Focus, folds and stain of the tissue, field by field; brightfield only."""
+        return self.root / "quality.parquet"
+
+    @property
     def blocks(self) -> Path:
         """Committed blocks."""
         return self.root / "blocks"

@@ -34,6 +34,8 @@ RULE = (
 )
 """The rule in words."""
 
+_LEAST_DIRECTIONS = 3
+
 _Judged = tuple[NDArray[np.float64], NDArray[np.bool_]]
 """Robust z, and whether that stands out."""
 
@@ -206,7 +208,7 @@ def _colour_angles(
     angles = np.full(len(rows), np.nan)
     for members in peers:
         known = [i for i in members.tolist() if len(rows[i].density) == 3 and any(rows[i].density)]
-        if not known:
+        if len(known) < _LEAST_DIRECTIONS:
             continue
         densities = np.array([rows[i].density for i in known], np.float64)
         units = densities / np.linalg.norm(densities, axis=1, keepdims=True)

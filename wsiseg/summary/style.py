@@ -38,7 +38,8 @@ break-inside:avoid}
 .card ul{margin:4px 0 0;padding-left:1.1em}
 .card a,.card b{overflow-wrap:anywhere}
 a{color:#114f9c}
-.strips{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(440px,100%),1fr));gap:4px 36px}
+.strips{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(440px,100%),1fr));
+gap:4px 36px}
 .strip{break-inside:avoid}
 svg{display:block;width:100%;height:auto}
 dt{font-weight:600;margin-top:8px}dd{margin:0 0 0 1.2em;max-width:70em}

@@ -27,6 +27,14 @@ class TissueCode(IntEnum):
     """Border of the slide or of the cover slip, dark margins of the scan."""
     EXCLUDED = 5
     """Excluded by the user."""
+    BLURRED = 6
+    """Out of focus, where the user had that left out; so for the codes below."""
+    FOLDED = 7
+    """Two layers of tissue."""
+    GREY = 8
+    """Tissue without colour: bubbles, dust, debris."""
+    ODD_STAIN = 9
+    """Stained unlike the rest of the slide."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,13 @@ ROOM_PX = 48
 only touches the core, and whatever may overlap it."""
 
 
-def write_model(network: StarNetwork, config: TrainingConfig, rule: StarRule, out: Path) -> None:
+def write_model(
+    network: StarNetwork,
+    config: TrainingConfig,
+    rule: StarRule,
+    out: Path,
+    appearance: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
     """Write weights, graph and description; existing files are replaced.
 
     Parameters
@@ -47,6 +53,8 @@ def write_model(network: StarNetwork, config: TrainingConfig, rule: StarRule, ou
         How its outputs are decoded.
     out
         An existing folder.
+    appearance
+        What it learnt on looks like, see :mod:`wsiseg.quality.shift`.
     """
     network = network.cpu().eval()
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -55,6 +63,7 @@ def write_model(network: StarNetwork, config: TrainingConfig, rule: StarRule, ou
     _write_graph(network, out)
     names = (WEIGHTS, GRAPH, GRAPH_WEIGHTS)
     described = _description(network, config, rule, {name: _sha256(out / name) for name in names})
+    described = described.model_copy(update={"appearance": dict(appearance or {})})
     write_json(out / DESCRIPTION, described.model_dump(mode="json"))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wsiseg.models.network.architecture import PixelNetwork, StarNetwork
 from wsiseg.models.network.files import CARD, ModelFolder
+from wsiseg.training.appearance import training_appearance
 from wsiseg.training.card import Account, write_card
 from wsiseg.training.config import TrainingConfig
 from wsiseg.training.export import write_model
@@ -38,7 +39,8 @@ def choose(
 
 def write(network: StarNetwork, config: TrainingConfig, account: Account, out: Path) -> None:
     """Write the model and its card."""
-    write_model(network, config, account.rule, out)
+    appearance = training_appearance(account.training, config.model.mpp)
+    write_model(network, config, account.rule, out, appearance)
     write_card(out / CARD, ModelFolder.open(out).described, config, account)
 
 

@@ -77,6 +77,7 @@ class ModelFile(_Part):
     network: NetworkShape
     decoding: Decoding
     sha256: dict[str, str]
+    appearance: dict[str, tuple[float, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class NetworkSegmenter:
             data_licence=described.data_licence,
             trained_on=described.trained_on,
             bytes_per_px=_BYTES_PER_PX,
+            appearance=described.appearance,
             batch=CARD_BATCH if is_cuda(device) else 1,
         )
 
