@@ -225,7 +225,7 @@ def test_names_stay_whatever_part_is_run(archive: Path) -> None:
     again = slide_names(job(archive), known)
     assert again["0.tif"].path == archive / "0.tif"
     with pytest.raises(ConfigurationError, match="named twice"):
-        slide_names(Job(slides=(archive / "0.tif", archive / "sub" / ".." / "0.tif")))
+        slide_names(Job.of(archive / "0.tif", archive / "sub" / ".." / "0.tif"))
 
 
 def test_stated_stains_are_taken_and_asked_for(archive: Path, tmp_path: Path) -> None:

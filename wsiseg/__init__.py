@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsiseg.execution.api import RunResult, run
+    from wsiseg.execution.choice import Choice
     from wsiseg.execution.results import Run, open_run
-    from wsiseg.job import Job, SlideEntry
+    from wsiseg.job import Job, SlideEntry, read_job
     from wsiseg.slides.slide import Slide, open_slide
+    from wsiseg.staging import Scratch
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Choice",
     "Job",
     "Run",
     "RunResult",
+    "Scratch",
     "Slide",
     "SlideEntry",
     "__version__",
     "open_run",
     "open_slide",
+    "read_job",
     "run",
 ]
 
@@ -29,6 +34,9 @@ __all__ = [
 _HOMES = {
     "Job": "wsiseg.job",
     "SlideEntry": "wsiseg.job",
+    "read_job": "wsiseg.job",
+    "Choice": "wsiseg.execution.choice",
+    "Scratch": "wsiseg.staging",
     "RunResult": "wsiseg.execution.api",
     "run": "wsiseg.execution.api",
     "Run": "wsiseg.execution.results",

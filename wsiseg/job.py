@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ConfigurationError
-from wsiseg.features.registry import ALL_SETS, DEFAULT_SETS, FeatureSet
+from wsiseg.features.definitions import ALL_SETS, DEFAULT_SETS, FeatureSet
 from wsiseg.features.vectors import stated_stains
-from wsiseg.listing.found import slides_below, slides_matching
-from wsiseg.listing.table import (
-    MAX_COLUMNS,
-    MAX_FIELD,
-    MAX_SLIDES,
-    Row,
-    is_table,
-    read_table,
-    too_many,
+from wsiseg.listing.entry import (
+    TISSUE_METHODS,
+    SlideEntry,
+    entry_from,
+    from_folder,
+    readable,
+    whole_path,
 )
+from wsiseg.listing.paths import list_slides
 from wsiseg.models.device import AUTO, is_device
 from wsiseg.quality.fields import Fault
 from wsiseg.stain import Vector
+
+__all__ = [
+    "DEFAULT_EXPORTS",
+    "DEFAULT_MODEL",
+    "TISSUE_METHODS",
+    "Export",
+    "Job",
+    "SlideEntry",
+    "read_job",
+]
 
 Export = Literal[
     "table",
@@ -45,112 +51,21 @@ DEFAULT_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "
 
 DEFAULT_MODEL = "nuclei-he"
 
-TISSUE_METHODS = ("auto", "none")
-
-Stain = Literal["HE", "HDAB"]
-
-COLUMNS = ("path", "mpp", "channel", "stain", "tissue", "group")
-"""Columns of a list of slides that have a meaning; every other one is metadata."""
-
 MAX_JOB_BYTES = 64 << 20
 """Size of a TOML file at most."""
-
-
-def _real(path: Path) -> Path:
-    # Unlike Path.resolve, it lets links that lead in a circle stand.
-    return Path(os.path.realpath(path))
-
-
-def _whole_path(value: str) -> str:
-    """A method, or the full path of a file of regions."""
-    return value if value in TISSUE_METHODS else str(_real(Path(value)))
 
 
 def _known_tissue(value: str) -> str:
     """A method, or the full path of a file of regions that is there."""
     if value not in TISSUE_METHODS and not Path(value).is_file():
         raise ValueError(f"{value} is neither {' nor '.join(TISSUE_METHODS)}, nor a file")
-    return _whole_path(value)
+    return whole_path(value)
 
 
 def _known_device(value: str) -> str:
     if not is_device(value):
         raise ValueError(f"{value!r} is no device; give auto, cpu, cuda or cuda:N")
     return value
-
-
-def _plain_stain(value: object) -> object:
-    """``H&E``, ``h-dab`` and the like as the words that are known."""
-    if not isinstance(value, str):
-        return value
-    word = re.sub(r"[^A-Z]", "", value.upper())
-    if word not in ("HE", "HDAB"):
-        raise ValueError(
-            f"{value!r} is neither HE nor HDAB; leave the stain empty, and keep other names in a "
-            "column of your own, such as 'marker'"
-        )
-    return word
-
-
-def _bounded(values: Mapping[str, str]) -> Mapping[str, str]:
-    if len(values) > MAX_COLUMNS or any(len(t) > MAX_FIELD for kv in values.items() for t in kv):
-        raise ValueError(
-            f"more than {MAX_COLUMNS} members, or one of more than {MAX_FIELD:,} characters"
-        )
-    return values
-
-
-Metadata = Annotated[Mapping[str, str], AfterValidator(_bounded)]
-
-
-class SlideEntry(BaseModel):
-    """One slide of a job, with what its header does not say or says wrongly.
-
-    Attributes
-    ----------
-    path
-        The slide file.
-    mpp
-        Pixel size of level 0 in µm/px, in place of the header's.
-    channel
-        Name or number (from 1) of the fluorescence channel to segment.
-    tissue
-        ``"auto"``, ``"none"`` or a GeoJSON of regions, in place of the job's. A file that is not
-        there fails the slide, not the job.
-    stain
-        ``"HE"`` (haematoxylin and eosin) or ``"HDAB"`` (haematoxylin and DAB), where it is known:
-        then it is not guessed from the colours.
-    group
-        What the slide belongs to: a patient, a batch.
-    metadata
-        Whatever else is known of it, carried into its report and tables.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: Path
-    mpp: Annotated[float, Field(gt=0)] | None = None
-    channel: str | None = None
-    tissue: Annotated[str, AfterValidator(_whole_path)] | None = None
-    stain: Annotated[Stain, BeforeValidator(_plain_stain)] | None = None
-    group: Annotated[str, Field(max_length=MAX_FIELD)] | None = None
-    metadata: Metadata = Field(default_factory=dict)
-
-    def __hash__(self) -> int:
-        # Metadata cannot be hashed; the rest tells slides apart.
-        return hash((self.path, self.mpp, self.channel, self.tissue, self.stain, self.group))
-
-    @property
-    def place(self) -> Path:
-        """The full path of the slide file, links followed as far as they lead."""
-        return _real(self.path)
-
-    @property
-    def about(self) -> dict[str, object]:
-        """What only describes the slide and decides nothing: group, stain, metadata; none of
-        them where nothing is said."""
-        told = {"group": self.group, "stain": self.stain, "metadata": dict(self.metadata)}
-        return {name: value for name, value in told.items() if value}
 
 
 def _feature_sets(value: object) -> object:
@@ -214,7 +129,7 @@ class Job(BaseModel):
         Faults of the scan or the section whose fields are left out of the tissue, each with its
         code in the tissue mask (:mod:`wsiseg.quality.fields`).
     features
-        Sets of features to measure of every nucleus (:mod:`wsiseg.features.registry`); shapes
+        Sets of features to measure of every nucleus (:mod:`wsiseg.features.definitions`); shapes
         are measured always. ``"none"``: no others.
     stain_vectors
         Optical densities ``(red, green, blue)`` of haematoxylin and of the counterstain, for
@@ -284,7 +199,7 @@ class Job(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigurationError(_readable(error)) from error
+            raise ConfigurationError(readable(error)) from error
 
     def settled(self, entry: SlideEntry) -> SlideEntry:
         """The entry with the job's values where it has none of its own."""
@@ -295,34 +210,6 @@ class Job(BaseModel):
     def alone(self, entry: SlideEntry) -> Job:
         """The job as it is for one slide: what travels to the process that works on it."""
         return self.model_copy(update={"slides": (entry,)})
-
-
-def list_slides(paths: Iterable[str | Path]) -> list[SlideEntry]:
-    """The slides that paths stand for: files, folders, globs and lists, in their order.
-
-    What a list names need not be there: such a slide fails by itself when its turn comes.
-
-    Raises
-    ------
-    ConfigurationError
-        If a path is missing, a folder or glob holds no slide, or a list is malformed.
-    """
-    named: list[tuple[int, SlideEntry]] = []
-    swept: list[tuple[int, SlideEntry]] = []
-    for place, path in enumerate(map(Path, paths)):
-        found, by_name = _entries(path)
-        (named if by_name else swept).extend((place, entry) for entry in found)
-        if len(named) + len(swept) > 10 * MAX_SLIDES:
-            raise too_many("all the paths together name")
-    seen = {entry.place for _, entry in named}
-    for place, entry in swept:
-        if entry.place not in seen:
-            seen.add(entry.place)
-            named.append((place, entry))
-    if len(named) > MAX_SLIDES:
-        raise too_many("all the paths together name")
-    named.sort(key=lambda item: item[0])
-    return [entry for _, entry in named]
 
 
 def read_job(path: str | Path, paths: Iterable[str | Path] = (), **settings: object) -> Job:
@@ -354,7 +241,9 @@ def read_job(path: str | Path, paths: Iterable[str | Path] = (), **settings: obj
         raise ConfigurationError(f"cannot read the job {path}: {error}") from error
     base = path.parent
     if isinstance(values.get("tissue"), str):
-        values["tissue"] = _from_folder(base, values["tissue"])
+        values["tissue"] = from_folder(base, values["tissue"])
+    if isinstance(values.get("classifier"), str):
+        values["classifier"] = str(base / values["classifier"])
     if isinstance(values.get("model"), str) and (base / values["model"]).is_dir():
         values["model"] = str(base / values["model"])
     named = list_slides(paths)
@@ -377,51 +266,4 @@ def _stated(slides: object, base: Path) -> Iterator[SlideEntry]:
             continue
         if not isinstance(item, dict) or not isinstance(item.get("path"), str):
             raise ConfigurationError(f"slides, number {number}: neither a path nor a table of one")
-        yield _entry(item, base, f"slides, number {number}")
-
-
-def _entries(path: Path) -> tuple[list[SlideEntry], bool]:
-    """Slides that a path stands for, and whether it names them rather than finds them."""
-    there = os.path.lexists(path)
-    if not there and glob.has_magic(str(path)):
-        return [SlideEntry(path=found) for found in slides_matching(str(path))], False
-    if not there:
-        raise ConfigurationError(f"{path} does not exist")
-    if path.is_dir():
-        slides = slides_below(path)
-        if not slides:
-            raise ConfigurationError(f"{path} holds no slide")
-        return [SlideEntry(path=found) for found in slides], False
-    if is_table(path):
-        return [_listed(row, path.parent) for row in read_table(path, COLUMNS)], True
-    return [SlideEntry(path=path)], True
-
-
-def _listed(row: Row, base: Path) -> SlideEntry:
-    """The slide of one row of a list."""
-    values: dict[str, Any] = {k: v for k, v in row.values.items() if k in COLUMNS}
-    values["metadata"] = {k: v for k, v in row.values.items() if k not in COLUMNS}
-    return _entry(values, base, row.where)
-
-
-def _entry(values: Mapping[str, Any], base: Path, where: str) -> SlideEntry:
-    values = {**values, "path": base / values["path"]}
-    if isinstance(values.get("tissue"), str):
-        values["tissue"] = _from_folder(base, values["tissue"])
-    try:
-        return SlideEntry.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(f"{where}: {_readable(error)}") from error
-
-
-def _from_folder(base: Path, tissue: str) -> str:
-    return tissue if tissue in TISSUE_METHODS else str(base / tissue)
-
-
-def _readable(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{place}: {message[:1].lower()}{message[1:]}")
-    return "; ".join(parts)
+        yield entry_from(item, base, f"slides, number {number}")

@@ -211,9 +211,14 @@ def test_what_looks_alike_is_read_in_full_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal in size and in every piece that is tried, and yet no copies."""
-    read = []
+    read: list[str] = []
     digest = compare._digest
-    monkeypatch.setattr(compare, "_digest", lambda path: read.append(path.name) or digest(path))
+
+    def remembered(path: Path) -> str:
+        read.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(compare, "_digest", remembered)
     for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1"), ("d", b"4")):
         (tmp_path / name).write_bytes(content)
     prints = {"a": "same", "b": "same", "c": "same", "d": "other"}

@@ -86,7 +86,7 @@ def features(
     import orjson
 
     from wsiseg.cli.display import console
-    from wsiseg.features.registry import ALL_SETS, DEFAULT_SETS, FEATURES
+    from wsiseg.features.definitions import ALL_SETS, DEFAULT_SETS, FEATURES
 
     unknown = sorted(set(sets or ()) - set(ALL_SETS))
     if unknown:

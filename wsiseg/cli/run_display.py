@@ -277,8 +277,8 @@ class RunProgress(Progress):
         waiting = max(start.slides - tally.ended - len(slides), 0)
         facts = [f"{tally.ended:,}/{start.slides:,} slides"]
         facts += [f"{tally.failed:,} failed"] if tally.failed else []
-        facts += [f"{len(slides)} running"] if room >= _NARROW else []
-        facts += [f"{waiting:,} waiting"] if room >= _WIDE else []
+        facts += [f"{len(slides)} running"] if slides and room >= _NARROW else []
+        facts += [f"{waiting:,} waiting"] if waiting and room >= _WIDE else []
         text = Text("  ".join(facts), "bold", no_wrap=True, overflow="ellipsis")
         if tally.failed:
             text.highlight_regex(r"[\d,]+ failed", "red")
@@ -335,6 +335,6 @@ class RunProgress(Progress):
 
 
 def _remaining(seconds: float | None, room: int) -> str:
-    if seconds is None:
+    if not seconds:
         return ""
     return f"{'about ' if room >= _NARROW else ''}{duration(seconds)} left"

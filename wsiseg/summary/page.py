@@ -110,13 +110,8 @@ _CLOSING = "</body>\n</html>\n"
 def _head(summary: Summary) -> Iterable[str]:
     rows = summary.rows
     done = summary.of_state("whole")
-    facts = [
-        (
-            f"{len(done):,} of {len(rows):,}",
-            "slides whole",
-            "good" if len(done) == len(rows) else "",
-        )
-    ]
+    tone = "good" if len(done) == len(rows) else ""
+    facts = [(f"{len(done):,} of {len(rows):,}", "slides whole", tone)]
     for states, word, tone in (
         (("failed",), "failed", "bad"),
         (("begun", "waiting"), "not finished", "odd"),
