@@ -22,14 +22,15 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from wsiseg.cells.batch import CellSource
+from wsiseg.features.definitions import DEFAULT_SETS, FeatureSet
 from wsiseg.features.measure import Recipe, Surroundings, measure_cells
 from wsiseg.features.position import region_outlines
-from wsiseg.features.registry import DEFAULT_SETS, FeatureSet
 from wsiseg.features.shape import measure_shapes
 from wsiseg.geometry import Box
 from wsiseg.pipeline.measuring import (
@@ -42,7 +43,7 @@ from wsiseg.pipeline.measuring import (
 from wsiseg.stain import default_stains
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.testing.sources import synthetic_cells
-from wsiseg.tissue import mask_frame, whole_slide
+from wsiseg.tissue.mask import mask_frame, whole_slide
 
 _WARM_UP = 2000
 _PICTURE = 1024
@@ -76,8 +77,16 @@ def _picture() -> Callable[[Box], np.ndarray]:
     return read
 
 
+class _Kept:
+    """A source that keeps the parts it gave last, as the system keeps files that were read."""
+
+    def __init__(self, source: CellSource) -> None:
+        self.info, self.count, self.extents = source.info, source.count, source.extents
+        self.read = lru_cache(maxsize=64)(source.read)
+
+
 def _synthetic(sets: tuple[FeatureSet, ...], count: int) -> None:
-    source: CellSource = synthetic_cells(count)
+    source = _Kept(synthetic_cells(count))
     info = source.info
     tissue = whole_slide(mask_frame(info.level0))
     outlines = region_outlines(tissue.polygons(info.level0), info.level0.mpp)

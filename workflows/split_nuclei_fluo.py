@@ -1,6 +1,9 @@
 """Which images of DSB2018_fluo train, choose thresholds and test: nuclei-fluo-splits.json.
 
-    python workflows/split_nuclei_fluo.py DSB2018_fluo > workflows/nuclei-fluo-splits.json
+    python workflows/split_nuclei_fluo.py DSB2018_fluo scale.csv > workflows/nuclei-fluo-splits.json
+
+``scale.csv`` then states for ``wsiseg evaluate --groups`` the pixel size at which the median
+nucleus of an image has the area that it has in the training.
 
 The images come from some ten experiments and nobody says from which. Images of one experiment
 resemble each other much more than those of others, so they are told apart by what the pictures
@@ -34,6 +37,9 @@ LARGE_PX = 1000
 
 TEST, VALIDATION = 0.15, 0.08
 FEW, ALWAYS_TRAIN = 10, 2
+
+MEDIAN_UM2 = 34.0
+"""``median_area_um2`` of train-nuclei-fluo.toml."""
 
 
 def group(folder: Path, name: str) -> str:
@@ -73,12 +79,24 @@ def split(groups: dict[str, list[str]]) -> dict[str, list[str]]:
     return parts
 
 
+def mpp(folder: Path, name: str) -> float:
+    """The pixel size of an image in µm/px, by its nuclei."""
+    areas = np.bincount(np.asarray(Image.open(folder / "instances" / name)).ravel())[1:]
+    return float(np.sqrt(MEDIAN_UM2 / np.median(areas[areas > 0])))
+
+
 def main() -> None:
-    """Write the split to the standard output."""
-    folder = Path(sys.argv[1])
+    """Write the split to the standard output, and the pixel sizes to a file."""
+    folder, scale = Path(sys.argv[1]), Path(sys.argv[2])
     groups: dict[str, list[str]] = {}
     for path in sorted((folder / "images").glob("*.png")):
         groups.setdefault(group(folder, path.name), []).append(f"{folder.name}/{path.stem}")
+    lines = [
+        f"{Path(key).name},{name},{mpp(folder, f'{Path(key).name}.png'):.6f}"
+        for name, keys in groups.items()
+        for key in keys
+    ]
+    scale.write_text("\n".join(["name,experiment,mpp", *lines]) + "\n")
     parts = split(groups)
     found = {part: sorted(key for g in parts[part] for key in groups[g]) for part in parts}
     counts = {part: {g: len(groups[g]) for g in parts[part]} for part in parts}

@@ -83,7 +83,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("slides")
     return [
         write_demo_slide(folder / f"{name}.tiff", side_px=side)
-        for name, side in (("one", 4608), ("two", 2560))
+        for name, side in (("one", 3584), ("two", 2560))
     ]
 
 

@@ -131,6 +131,31 @@ def test_workers_of_another_version_are_refused(demo: Path, shell: Shell, tmp_pa
     assert re.search(rf"wsiseg 0\.0\.1, but this is wsiseg {re.escape(wsiseg.__version__)}", text)
 
 
+def test_a_slide_whose_reader_crashes_fails_alone(shell: Shell, tmp_path: Path) -> None:
+    slides = [write_demo_slide(tmp_path / f"{n}.tiff", side_px=1536) for n in ("bad", "good")]
+    preload = tmp_path / "crashing.py"
+    preload.write_text(
+        "import os, signal\n"
+        "from wsiseg.execution import tasks\n"
+        "real = tasks.run_block\n"
+        "def run_block(run, task):\n"
+        "    if task.slide == 'bad.tiff':\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return real(run, task)\n"
+        "tasks.run_block = run_block\n"
+    )
+    workers = [shell.worker("--preload", str(preload)) for _ in range(2)]
+    cluster = Joined(address=shell.address)
+    result = wsiseg.run(job_of(*slides, exports=("table",)), tmp_path / "out", cluster=cluster)
+    for worker in workers:
+        worker.terminate()
+        worker.wait(60)
+    (failed,) = result.failed
+    assert failed.name == "bad.tiff"
+    assert "3 worker processes died while they worked on this alone" in failed.reason
+    assert wsiseg.open_run(tmp_path / "out").complete == ("good.tiff",)
+
+
 class Told(Progress):
     def __init__(self) -> None:
         self.messages: list[str] = []

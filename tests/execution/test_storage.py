@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import wsiseg
-from runs import assert_equal_results, committed, job_of, slide_folder
+from runs import assert_equal_results, assert_same_files, committed, job_of, slide_folder
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import DiskFullError, StoreError, UnreadableSlideError
 from wsiseg.execution import agenda, tasks
@@ -168,6 +168,31 @@ def test_manifests_are_written_once_storage_is_back(
     assert not wsiseg.run(job_of(demo, exports=("table",)), tmp_path, inline=True).failed
     assert left == [0]
     assert wsiseg.open_run(tmp_path).manifest["slides"]["demo.tiff"]["state"] == "complete"
+
+
+@pytest.mark.parametrize("writes", [1, 9, 30])
+def test_a_full_disk_ends_the_run_and_nothing_is_half_written(
+    demo: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: int,
+) -> None:
+    left = [writes]
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr("wsiseg.files.os.fsync", fsync)
+        with pytest.raises(DiskFullError, match="the disk is full"):
+            wsiseg.run(job_of(demo), tmp_path, inline=True)
+    assert not any(tmp_path.rglob(".partial-*"))
+    assert not (tmp_path / "run.lock").exists()
+    assert not wsiseg.run(job_of(demo), tmp_path, inline=True).failed
+    assert_same_files(undisturbed, tmp_path)
 
 
 def test_what_counts_as_storage_trouble() -> None:

@@ -43,8 +43,8 @@ def test_a_circle_is_curved_evenly():
 def test_an_ellipse_is_curved_most_at_its_ends():
     a, b = 12.0, 8.0
     found = measure_contours(outlines(ellipse(a, b)), MPP_)
-    assert found["curvature_max_per_um"][0] == pytest.approx(a / b**2, rel=0.03)
-    assert found["curvature_min_per_um"][0] == pytest.approx(b / a**2, rel=0.03)
+    assert found["curvature_max_per_um"][0] == pytest.approx(a / b**2, rel=0.06)
+    assert found["curvature_min_per_um"][0] == pytest.approx(b / a**2, rel=0.06)
     assert found["bending_energy"][0] > 1.05
 
 
@@ -61,7 +61,7 @@ def test_neither_turn_nor_start_nor_size_changes_the_energies():
     one = outlines(ellipse(12, 7), ellipse(12, 7, turn=0.7, start=133), ellipse(24, 14))
     found = measure_contours(one, MPP_)
     names = [name for name in found if name.startswith("fourier") or name == "bending_energy"]
-    assert len(names) == 7
+    assert len(names) == 6
     for name in names:
         np.testing.assert_allclose(found[name], found[name][0], rtol=0.02, atol=1e-6)
 
@@ -72,7 +72,7 @@ def test_harmonics_rebuild_the_line():
     line = np.stack([radius * np.cos(t), radius * np.sin(t)], axis=1)
     steps = np.hypot(*(np.roll(line, -1, axis=0) - line).T)
     share = np.concatenate([[0], np.cumsum(steps)[:-1]]) / steps.sum()
-    n = np.arange(1, 11)
+    n = np.arange(1, 7)
     angle = 2 * np.pi * share[:, None] * n
     a, b, c, d = elliptic_harmonics(line).T
     x = np.cos(angle) @ a + np.sin(angle) @ b
@@ -80,7 +80,7 @@ def test_harmonics_rebuild_the_line():
     # The constant is left out.
     rebuilt = np.stack([x, y], axis=1)
     rebuilt += line[0] - rebuilt[0]
-    assert np.abs(rebuilt - line).max() < 0.05
+    assert np.abs(rebuilt - line).max() < 0.1
 
 
 def test_a_traced_disc_is_smooth():
@@ -89,7 +89,8 @@ def test_a_traced_disc_is_smooth():
     traced = vectorize(labels, 1, (0, 0), (1.0, 1.0))
     found = measure_contours(traced.polygons, MPP_)
     assert found["curvature_mean_per_um"][0] == pytest.approx(1 / 5.1, rel=0.03)
-    assert found["concave_share"][0] < 0.1
+    assert found["bending_energy"][0] == pytest.approx(1, abs=0.05)
+    assert found["concave_share"][0] == 0
 
 
 def test_an_outline_without_area_has_no_contour():

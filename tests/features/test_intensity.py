@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from wsiseg.features.intensity import Raster, intensity_statistics, ring_offsets, stain_planes
+from wsiseg.features.intensity import Raster, intensity_statistics, ring_reach, stain_planes
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import amount, amount_tables, default_stains, optical_density
 
@@ -29,7 +29,8 @@ def measured(labels, planes, mpp=HALF, radius=2.0, inside=None):
             if s is not None
             else [10, 20, 10, 20]
             for s in found
-        ]
+        ],
+        np.int64,
     ).reshape(-1, 4)
     return intensity_statistics(raster, planes, np.arange(count), boxes, radius)
 
@@ -107,11 +108,10 @@ def test_the_ring_leaves_out_other_nuclei_and_what_lies_off_the_slide():
 
 
 def test_a_ring_reaches_exactly_as_far_as_it_says():
-    offsets = ring_offsets(MPP.square(0.1), 2.0)
-    assert [0, 20] in offsets.tolist()
-    assert [0, 21] not in offsets.tolist()
-    assert [12, 16] in offsets.tolist()
-    assert len(ring_offsets(MPP.square(5.0), 2.0)) == 1
+    reach = ring_reach(MPP.square(0.1), 2.0)
+    assert len(reach) == 21
+    assert [reach[0], reach[12], reach[20]] == [20, 16, 0]
+    assert ring_reach(MPP.square(5.0), 2.0).tolist() == [0]
 
 
 def test_widely_spread_values_have_exact_percentiles():

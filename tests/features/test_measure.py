@@ -17,9 +17,9 @@ from features.fields import (
 
 import wsiseg.features.measure as measure_module
 from wsiseg.errors import ConfigurationError
+from wsiseg.features.definitions import ALL_SETS
 from wsiseg.features.measure import Recipe, Surroundings, measure_cells
 from wsiseg.features.position import region_outlines
-from wsiseg.features.registry import ALL_SETS
 from wsiseg.features.vectors import stated_stains
 from wsiseg.pipeline.measuring import farther_cells, neighbourhood
 from wsiseg.stain import default_stains

@@ -139,6 +139,16 @@ def test_auto_takes_a_graphics_card_only_where_the_model_can_use_it(
     require_device("cpu")
 
 
+def test_models_without_a_network_are_settled_on_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "count_cuda", lambda: 1)
+    names = ("nuclei-he", "nuclei-he+macenko", "classical-he", "classical-he+macenko")
+    assert [zoo.settle_device(name, "auto") for name in names] == ["cuda", "cuda", "cpu", "cpu"]
+    with pytest.raises(ModelError, match="classical-he runs on the processor only"):
+        zoo.settle_device("classical-he+macenko", "cuda")
+
+
 def test_without_a_driver_torch_is_not_even_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_DRIVER", "libsurelynotthere.so.1")
     assert count_cuda() == 0

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from archives import tissue_pixels, write_slide
 
 import wsiseg
+from archives import tissue_pixels, write_slide
 
 SNAKEFILE = Path(__file__).parents[2] / "workflows" / "Snakefile"
 
@@ -47,7 +47,7 @@ def test_the_workflow_runs_and_then_has_nothing_to_do(snakemake: Path, tmp_path:
             capture_output=True,
             text=True,
             check=False,
-            timeout=500,
+            timeout=580,
         )
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout + result.stderr

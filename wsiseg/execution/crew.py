@@ -60,6 +60,7 @@ def plan_crew(orders: Iterable[Order], where: Cluster) -> Crew:
     """
     wanted = where.workers if isinstance(where, Local) else None
     counts, plans = [], []
+    orders = tuple(orders)
     segments = {(o.job.model, o.job.device, o.job.core) for o in orders}
     for model, device, core in sorted(segments, key=repr):
         spec = load_segmenter(model, device).spec
@@ -67,7 +68,9 @@ def plan_crew(orders: Iterable[Order], where: Cluster) -> Crew:
         plans.append((spec, window))
         if isinstance(where, Local):
             counts.append(choose_workers(spec, window, wanted))
-    gpu = any(is_cuda(device) for _, device, _ in segments)
+    # What is segmented already needs no card, whatever it was segmented on.
+    devices = {o.job.device for o in orders if is_cuda(o.job.device) and not o.again}
+    gpu = bool(devices)
     worker = max(plan_memory(spec, window, 1).worker for spec, window in plans)
     if isinstance(where, Inline):
         return Crew(0, (), gpu, worker, max(plan_memory(s, w, 0).total for s, w in plans))
@@ -81,7 +84,7 @@ def plan_crew(orders: Iterable[Order], where: Cluster) -> Crew:
                 "more memory or fewer workers"
             )
         return Crew(0, (), gpu, worker, PROCESS_BYTES)
-    cards = _cards({d for _, d, _ in segments if is_cuda(d)}, min(counts)) if gpu else ()
+    cards = _cards(devices, min(counts)) if gpu else ()
     cpu = 1 if gpu else min(counts)
     total = max(plan_memory(s, w, cpu + len(cards)).total for s, w in plans)
     return Crew(cpu, cards, gpu, worker, total)

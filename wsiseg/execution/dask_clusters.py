@@ -166,7 +166,6 @@ def slurm_cluster(choice: Slurm, need: Need) -> Any:
         log_directory=str(logs),
         shared_temp_directory=str(logs),
         security=True if choice.encrypted else None,
-        protocol="tls://" if choice.encrypted else "tcp://",
         scheduler_options={"dashboard": True, "dashboard_address": ":0"},
         asynchronous=True,
     )

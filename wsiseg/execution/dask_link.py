@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -332,7 +333,8 @@ class Link:
         self._loads[load.number] = load, future
         try:
             results, seconds = await future
-        except (KilledWorker, asyncio.CancelledError):
+        except (KilledWorker, CancelledError, asyncio.CancelledError):
+            # That its worker or the scheduler is gone is told elsewhere.
             return
         # Whatever else comes is of Dask, or of a worker's installation.
         except Exception as error:  # noqa: BLE001

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wsiseg.execution.tasks import Failure, Task
+from wsiseg.execution.tasks import Failure, MeasureTask, Task
 from wsiseg.pipeline.block import BlockTask
 
 QUEUE = 2
@@ -24,13 +24,16 @@ DEATHS = 3
 """A task during which this many workers died, it alone being on them, is given up."""
 
 LOAD_SECONDS = 1.0
-"""Short blocks are handed out together until they take about this long."""
+"""Short tasks are handed out together until they take about this long."""
 
 LOAD_TASKS = 64
-"""No load holds more blocks than this."""
+"""No load holds more tasks than this."""
 
 _WEIGHT = 0.2
-"""Weight of the latest load in the mean duration of a block."""
+"""Weight of the latest load in the mean duration of a task."""
+
+_MANY = (BlockTask, MeasureTask)
+"""Tasks of which a slide has so many that short ones are handed out together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Roster:
         self._suspects: deque[Task] = deque()
         self._deaths: dict[int, list[str]] = {}
         self._numbers = itertools.count()
-        self._block_seconds: float | None = None
+        self._mean_seconds: dict[type, float] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -170,10 +173,9 @@ class Roster:
         if load.trial:
             place.reserved = False
             self._deaths.pop(id(load.tasks[0]), None)
-        if isinstance(load.tasks[0], BlockTask):
-            mean = seconds / len(load.tasks)
-            known = mean if self._block_seconds is None else self._block_seconds
-            self._block_seconds = known + _WEIGHT * (mean - known)
+        kind, mean = type(load.tasks[0]), seconds / len(load.tasks)
+        known = self._mean_seconds.setdefault(kind, mean)
+        self._mean_seconds[kind] = known + _WEIGHT * (mean - known)
         return True
 
     def _new_load(self, place: _Place, task: Task) -> Load:
@@ -183,13 +185,12 @@ class Roster:
 
     def _open_load(self, task: Task) -> Load | None:
         """A load that is still here and may take this task too."""
-        if not isinstance(task, BlockTask) or not self._block_seconds:
-            return None
-        size = min(LOAD_TASKS, int(LOAD_SECONDS / self._block_seconds))
+        mean = self._mean_seconds.get(type(task)) if isinstance(task, _MANY) else None
+        size = min(LOAD_TASKS, int(LOAD_SECONDS / mean)) if mean else 1
         for place in self._fitting(task) if size > 1 else ():
             for load in place.loads.values():
-                short = not load.sent and isinstance(load.tasks[0], BlockTask)
-                if short and len(load.tasks) < size:
+                same = not load.sent and type(load.tasks[0]) is type(task)
+                if same and len(load.tasks) < size:
                     return load
         return None
 

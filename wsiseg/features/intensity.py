@@ -19,9 +19,8 @@ from wsiseg.stain import AMOUNT_UNIT, Stains, amount, amount_tables, density_tab
 
 _STATISTICS = 5
 _PERCENTILES = np.array([0.1, 0.5, 0.9])
-_SPAN = 1 << 16
-_COUNTED_SPAN = 8192
-"""Values that lie closer together are counted, others sorted: both are exact."""
+_BINS = 256
+"""Values are counted in so many bins; those of one are sorted where they are not all equal."""
 
 _TABLE_UNIT = 16
 """Tables of :func:`wsiseg.stain.amount` hold this many steps a step of its results."""
@@ -67,13 +66,17 @@ def stain_planes(pixels: NDArray[np.uint8], stains: Stains) -> NDArray[np.int16]
     return np.stack([amount(pixels, table) for table in tables])
 
 
-def ring_offsets(mpp: MPP, radius_um: float) -> NDArray[np.int64]:
-    """int64 ``[n, 2]`` (y, x): pixels whose centre is at most ``radius_um`` from a pixel's."""
-    ry, rx = int(radius_um / mpp.y) + 1, int(radius_um / mpp.x) + 1
-    y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
+def ring_reach(mpp: MPP, radius_um: float) -> NDArray[np.int64]:
+    """int64 ``[n]``: for each number of rows away, how many columns a pixel's ring reaches.
+
+    What lies so far has its centre at most ``radius_um`` from the pixel's.
+    """
+    rows, columns = int(radius_um / mpp.y) + 1, int(radius_um / mpp.x) + 1
+    y, x = np.mgrid[: rows + 1, : columns + 1]
     # A radius that is a whole number of pixels must not be missed by a rounding error.
     near = (y * mpp.y) ** 2 + (x * mpp.x) ** 2 <= radius_um**2 * (1 + 1e-9)
-    return np.stack([y[near], x[near]], axis=1).astype(np.int64)
+    reach: NDArray[np.int64] = near.sum(axis=1) - 1
+    return reach[reach >= 0]
 
 
 def intensity_statistics(
@@ -110,10 +113,10 @@ def intensity_statistics(
     origin = (raster.box.x0, raster.box.y0, raster.box.x0, raster.box.y0)
     inside = raster.inside.shifted(-raster.box.x0, -raster.box.y0)
     _measure(
-        raster.labels,
-        planes,
+        np.ascontiguousarray(raster.labels),
+        np.ascontiguousarray(planes),
         (members + 1, boxes - np.asarray(origin)),
-        ring_offsets(raster.mpp, radius_um),
+        ring_reach(raster.mpp, radius_um),
         (inside.x0, inside.y0, inside.x1, inside.y1),
         nuclei,
         rings,
@@ -136,106 +139,122 @@ def _measure(
     labels: NDArray[np.int32],
     planes: NDArray[np.integer],
     wanted: tuple[NDArray[np.int64], NDArray[np.int64]],
-    offsets: NDArray[np.int64],
+    reach: NDArray[np.int64],
     inside: tuple[int, int, int, int],
     nuclei: NDArray[np.float64],
     rings: NDArray[np.float64],
 ) -> None:
     values, boxes = wanted
     height, width = labels.shape
-    stamp = np.zeros((height, width), np.int32)
-    core = np.empty((1024, 2), np.int32)
-    ring = np.empty((1024, 2), np.int32)
-    counts = np.zeros(_SPAN, np.int32)
-    low = np.int64(np.iinfo(np.int32).min)
+    counts = np.zeros(_BINS, np.int64)
+    rows, columns = len(reach) - 1, reach[0]
     for i in range(len(values)):
-        value = values[i]
         x0, y0 = max(boxes[i, 0], 0), max(boxes[i, 1], 0)
         x1, y1 = min(boxes[i, 2], width), min(boxes[i, 3], height)
-        n, m = 0, 0
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                if labels[y, x] != value:
-                    continue
-                if n == len(core):
-                    core = _doubled(core)
-                core[n, 0], core[n, 1] = y, x
-                n += 1
-                # What is near any pixel of a nucleus is as near to one of its border.
-                if (
-                    0 < y < height - 1
-                    and 0 < x < width - 1
-                    and labels[y - 1, x] == value
-                    and labels[y + 1, x] == value
-                    and labels[y, x - 1] == value
-                    and labels[y, x + 1] == value
-                ):
-                    continue
-                for k in range(len(offsets)):
-                    ry, rx = y + offsets[k, 0], x + offsets[k, 1]
-                    if not (inside[1] <= ry < inside[3] and inside[0] <= rx < inside[2]):
-                        continue
-                    if labels[ry, rx] != 0 or stamp[ry, rx] == value:
-                        continue
-                    stamp[ry, rx] = value
-                    if m == len(ring):
-                        ring = _doubled(ring)
-                    ring[m, 0], ring[m, 1] = ry, rx
-                    m += 1
+        if x0 >= x1 or y0 >= y1:
+            continue
+        box = (x0, y0, x1, y1)
+        core = _core(labels, values[i], box)
+        left, top = max(x0 - columns, 0), max(y0 - rows, 0)
+        right, bottom = min(x1 + columns, width), min(y1 + rows, height)
+        left, top = max(left, inside[0]), max(top, inside[1])
+        right, bottom = min(right, inside[2]), min(bottom, inside[3])
+        ring = _ring(labels, values[i], box, (left, top, right, bottom), reach)
         for c in range(len(planes)):
-            _describe(planes[c], core[:n], counts, low, nuclei[i, c])
-            _describe(planes[c], ring[:m], counts, low, rings[i, c])
+            flat = planes[c].ravel()
+            _describe(flat, core, counts, nuclei[i, c])
+            _describe(flat, ring, counts, rings[i, c])
 
 
 @njit(cache=True, nogil=True)
-def _doubled(rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    larger = np.empty((2 * len(rows), 2), np.int32)
-    larger[: len(rows)] = rows
-    return larger
+def _core(
+    labels: NDArray[np.int32], value: int, box: tuple[int, int, int, int]
+) -> NDArray[np.int64]:
+    """Places of a nucleus's pixels in the flat raster."""
+    width = labels.shape[1]
+    places = np.empty((box[2] - box[0]) * (box[3] - box[1]), np.int64)
+    n = 0
+    for y in range(box[1], box[3]):
+        for x in range(box[0], box[2]):
+            if labels[y, x] == value:
+                places[n] = y * width + x
+                n += 1
+    return places[:n]
+
+
+@njit(cache=True, nogil=True)
+def _ring(
+    labels: NDArray[np.int32],
+    value: int,
+    box: tuple[int, int, int, int],
+    around: tuple[int, int, int, int],
+    reach: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Places of a nucleus's ring in the flat raster.
+
+    Every run of the nucleus's pixels in a row covers a run in each row that it reaches; where
+    the covers begin less often than they have ended, none is left.
+    """
+    left, top, right, bottom = around
+    if left >= right or top >= bottom:
+        return np.empty(0, np.int64)
+    steps = np.zeros((bottom - top, right - left + 1), np.int32)
+    for y in range(box[1], box[3]):
+        x = box[0]
+        while x < box[2]:
+            if labels[y, x] != value:
+                x += 1
+                continue
+            begin = x
+            while x < box[2] and labels[y, x] == value:
+                x += 1
+            for away in range(1 - len(reach), len(reach)):
+                row = y + away
+                if top <= row < bottom:
+                    first = max(begin - reach[abs(away)], left)
+                    last = min(x + reach[abs(away)], right)
+                    if first < last:
+                        steps[row - top, first - left] += 1
+                        steps[row - top, last - left] -= 1
+    places = np.empty(steps.size, np.int64)
+    n = 0
+    for y in range(top, bottom):
+        covers = 0
+        for x in range(left, right):
+            covers += steps[y - top, x - left]
+            if covers > 0 and labels[y, x] == 0:
+                places[n] = y * labels.shape[1] + x
+                n += 1
+    return places[:n]
 
 
 @njit(cache=True, nogil=True)
 def _describe(
     plane: NDArray[np.integer],
-    places: NDArray[np.int32],
-    counts: NDArray[np.int32],
-    low: int,
+    places: NDArray[np.int64],
+    counts: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """Statistics of a plane at some places; ``counts`` is all zero before and after."""
+    """Statistics of a flat plane at some places; ``counts`` is all zero before and after."""
     n = len(places)
     if n == 0:
         return
+    values = np.empty(n, np.int64)
     total, squares = np.int64(0), np.int64(0)
-    least, most = np.int64(_SPAN), np.int64(low)
+    least = most = np.int64(plane[places[0]])
     for k in range(n):
-        value = np.int64(plane[places[k, 0], places[k, 1]])
+        value = np.int64(plane[places[k]])
+        values[k] = value
         total += value
         squares += value * value
         least, most = min(least, value), max(most, value)
     out[0] = total / n
     out[1] = math.sqrt(max(float(n * squares - total * total), 0.0)) / n
-    if most - least < _COUNTED_SPAN:
-        for k in range(n):
-            counts[np.int64(plane[places[k, 0], places[k, 1]]) - least] += 1
-        _counted_percentiles(counts, least, n, out)
-        counts[: most - least + 1] = 0
-    else:
-        ordered = np.empty(n, np.int64)
-        for k in range(n):
-            ordered[k] = plane[places[k, 0], places[k, 1]]
-        ordered.sort()
-        for p in range(len(_PERCENTILES)):
-            place = (n - 1) * _PERCENTILES[p]
-            rank = int(place)
-            after = min(rank + 1, n - 1)
-            out[2 + p] = ordered[rank] + (ordered[after] - ordered[rank]) * (place - rank)
-
-
-@njit(cache=True, nogil=True)
-def _counted_percentiles(
-    counts: NDArray[np.int32], least: int, n: int, out: NDArray[np.float64]
-) -> None:
+    shift = 0
+    while (most - least) >> shift >= _BINS:
+        shift += 1
+    for k in range(n):
+        counts[(values[k] - least) >> shift] += 1
     bin_, below = 0, 0
     for p in range(len(_PERCENTILES)):
         place = (n - 1) * _PERCENTILES[p]
@@ -243,9 +262,29 @@ def _counted_percentiles(
         while below + counts[bin_] <= rank:
             below += counts[bin_]
             bin_ += 1
-        after = bin_
-        if rank + 1 < n and below + counts[bin_] <= rank + 1:
-            after += 1
-            while counts[after] == 0:
+        low = _in_bin(values, (least, shift, bin_), counts[bin_], rank - below)
+        high = low
+        if rank + 1 < n:
+            after, before = bin_, below
+            while before + counts[after] <= rank + 1:
+                before += counts[after]
                 after += 1
-        out[2 + p] = least + bin_ + (after - bin_) * (place - rank)
+            high = _in_bin(values, (least, shift, after), counts[after], rank + 1 - before)
+        out[2 + p] = low + (high - low) * (place - rank)
+    counts[: ((most - least) >> shift) + 1] = 0
+
+
+@njit(cache=True, nogil=True)
+def _in_bin(values: NDArray[np.int64], bin_: tuple[int, int, int], count: int, rank: int) -> int:
+    """The value of some rank among those of one bin ``(least of all, shift, bin)``."""
+    least, shift, number = bin_
+    if shift == 0:
+        return least + number
+    members = np.empty(count, np.int64)
+    n = 0
+    for k in range(len(values)):
+        if (values[k] - least) >> shift == number:
+            members[n] = values[k]
+            n += 1
+    members.sort()
+    return int(members[rank])

@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from wsiseg.cells.batch import CellBatch, CellsInfo
 from wsiseg.cells.rasterize import paint_order, rasterize
 from wsiseg.features.contour import measure_contours
+from wsiseg.features.definitions import (
+    NUCLEUS_STATISTICS,
+    PIXEL_SETS,
+    RING_STATISTICS,
+    RING_UM,
+    FeatureSet,
+)
 from wsiseg.features.graph import MARGIN_UM as GRAPH_MARGIN_UM
 from wsiseg.features.graph import measure_graph
 from wsiseg.features.intensity import Raster, chosen, intensity_statistics, stain_planes
@@ -21,14 +28,7 @@ from wsiseg.features.neighbours import (
     settle_nearest,
 )
 from wsiseg.features.position import Outlines, signed_distances
-from wsiseg.features.registry import (
-    NUCLEUS_STATISTICS,
-    PIXEL_SETS,
-    RING_STATISTICS,
-    RING_UM,
-    FeatureSet,
-    columns_of,
-)
+from wsiseg.features.registry import columns_of
 from wsiseg.features.texture import texture_statistics
 from wsiseg.geometry import HUNDREDTHS, Box
 from wsiseg.slides.reader import Pixels

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from wsiseg.features.registry import COUNT_RADII_UM
+from wsiseg.features.definitions import COUNT_RADII_UM
 
 REACH_UM = float(COUNT_RADII_UM[-1])
 """Neighbours farther than this are not counted, only the nearest are sought."""

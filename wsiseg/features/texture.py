@@ -165,7 +165,7 @@ def _add_properties(
     sums[_CORRELATION] += covariance / variance if variance else 1.0
     sums[_ENERGY] += math.sqrt(squares) / total
     sums[_HOMOGENEITY] += homogeneity / total
-    sums[_ENTROPY] += entropy / total + math.log(total)
+    sums[_ENTROPY] += max(entropy / total + math.log(total), 0.0)
 
 
 @njit(cache=True, nogil=True)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from wsiseg.models.network.files import ModelFolder
     from wsiseg.models.normalised import Method
 
-MODELS: tuple[str, ...] = ("nuclei-he", "classical-he", "classical-fluo")
+MODELS: tuple[str, ...] = ("nuclei-he", "nuclei-fluo", "classical-he", "classical-fluo")
 """Names that :func:`load_segmenter` takes."""
 
 NORMALISATIONS: tuple[str, ...] = ("macenko", "vahadane", "reinhard")
 """What may follow a name after a ``+``: the colours of every slide are brought to a reference's
 before the model sees them (:mod:`wsiseg.models.normalised`)."""
 
-_BUNDLED = ("nuclei-he",)
+_BUNDLED = ("nuclei-he", "nuclei-fluo")
 _WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -73,6 +73,9 @@ def settle_device(name: str, device: str) -> str:
     ModelError
         If it cannot run on such a device.
     """
+    inner, plus, method = name.rpartition("+")
+    if plus and method in NORMALISATIONS:
+        return settle_device(inner, device)
     classical = name in MODELS and name not in _BUNDLED
     if classical and is_cuda(device):
         raise ModelError(f"{name} runs on the processor only: leave out --device {device}")

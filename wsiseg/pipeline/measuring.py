@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from wsiseg.cells.batch import CellBatch, CellSource
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import SlideError, StoreError
+from wsiseg.features.definitions import PIXEL_SETS, VERSIONS, FeatureSet
 from wsiseg.features.measure import Neighbourhood, Recipe, Surroundings, frame_boxes, measure_cells
 from wsiseg.features.position import Outlines, region_outlines
-from wsiseg.features.registry import PIXEL_SETS, VERSIONS, FeatureSet, plain_names
+from wsiseg.features.registry import plain_names
 from wsiseg.features.vectors import stated_stains
 from wsiseg.geometry import Box, Frame
 from wsiseg.pipeline.damage import require_lasting
@@ -319,7 +320,9 @@ def forget_slides() -> None:
 def _slide(root: str, segment_key: str) -> Slide:
     """The slide of a plan, opened once a process."""
     plan = read_plan(SlideFolder(Path(root)).plan)
-    if not plan.path.exists():
+    around = plan.path.parent
+    # Where the folder is gone or empty too, storage may be away for a while only.
+    if not plan.path.exists() and around.is_dir() and any(around.iterdir()):
         raise SlideError(
             f"{plan.path} is gone: features of stain and texture need the slide's pixels; put it "
             "back, or measure others (--features shape --features neighbours)"

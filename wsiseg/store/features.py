@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from wsiseg.cells.batch import CellBatch, CellsInfo
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import StoreError
+from wsiseg.features.definitions import ALL_SETS, RING_UM
 from wsiseg.features.measure import Recipe
-from wsiseg.features.registry import ALL_SETS, RING_UM, shape_columns
+from wsiseg.features.registry import shape_columns
 from wsiseg.files import read_json, write_json
 from wsiseg.geometry import Box
 from wsiseg.stain import Counterstain, Stains
@@ -86,6 +87,8 @@ class FeaturePlan:
             else:
                 names = zip(recipe.channels, self.channel_names, strict=True)
                 found["channels"] = dict(names)
+                if "texture" in recipe.sets:
+                    found["texture_limits"] = list(recipe.texture_limits)
         return found
 
 
