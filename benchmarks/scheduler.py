@@ -134,7 +134,7 @@ def main() -> None:
     print(f"{options.blocks:,} blocks, {options.workers} workers, {wall:.1f} s")
     print(f"driver and scheduler: {1e3 * each:.3f} ms of CPU a block, {own / wall:.1%} of a core")
     print(f"workers: {1e3 * workers / options.blocks:.3f} ms of CPU a block")
-    for block in (0.5, 2.0, 10.0):
+    for block in (0.5, 2.0, 10.0) if options.single else ():
         print(f"with blocks of {block:g} s: {each / block:.2%} of a core for every worker")
 
 

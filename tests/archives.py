@@ -177,7 +177,7 @@ def _write_bad_slides(folder: Path, sound: Path, seed: int) -> tuple[Bad, ...]:
         ("damaged.tif", lambda p: _damage(p, sound), "cannot be decoded", True),
         ("missing.tif", lambda p: None, "No such file|not exist|missing", True),
         ("unreadable.tif", lambda p: _forbid(p, sound), "denied|symbolic links", True),
-        ("copy.tif", lambda p: shutil.copy(sound, p), "byte for byte the same", False),
+        ("twin.tif", lambda p: shutil.copy(sound, p), "byte for byte the same", False),
         ("glass only.tif", lambda p: write_slide(p, _glass()), "no tissue", False),
     ]
     bad = []

@@ -27,7 +27,7 @@ from runs import (
     wsiseg_command,
 )
 from wsiseg.demo import write_demo_slide
-from wsiseg.files import sweep, temporary_name
+from wsiseg.files import FOREIGN_SECONDS, sweep, temporary_name
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,12 @@ def test_leftovers_of_dead_processes_are_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert mine.exists()
     assert not Path(dead).exists()
+
+
+def test_leftovers_of_other_machines_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    fresh, old = (tmp_path / f".partial-elsewhere-7-abcd-{name}" for name in ("fresh", "old"))
+    for path in (fresh, old):
+        path.write_text("from another machine")
+    os.utime(old, (old.stat().st_mtime - 2 * FOREIGN_SECONDS,) * 2)
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [fresh.name]

@@ -42,6 +42,7 @@ LAYERS = (
     "execution",
     "curation",
     "scoring",
+    "reporting",
     "evaluation",
     "training",
     "demo",

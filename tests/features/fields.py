@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsiseg.cells.batch import CellBatch, CellClass, CellsInfo
+from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.vectorize import vectorize
 from wsiseg.features.measure import frame_boxes
 from wsiseg.geometry import MPP, Box, Frame, Size
@@ -63,8 +64,6 @@ def scattered(count: int, side_px: float, about: CellsInfo, seed: int = 0) -> Ce
 
 def squares(middles: NDArray[np.float64], about: CellsInfo) -> CellBatch:
     """Square cells of 16 level-0 pixels around some points."""
-    from wsiseg.cells.polygons import Polygons
-
     count = len(middles)
     corners = np.array([[-8, -8], [8, -8], [8, 8], [-8, 8]])
     vertices = np.rint((middles[:, None] + corners) * 100).astype(np.int32).reshape(-1, 2)
@@ -113,8 +112,3 @@ def in_parts(cells: CellBatch, about: CellsInfo, side_px: float) -> Parts:
     for key in range(len(keys)):
         batches.append(cells.take(np.flatnonzero(which.ravel() == key)))
     return Parts(about, batches)
-
-
-def renumbered(cells: CellBatch) -> CellBatch:
-    """The cells with ids from 1 in their order."""
-    return replace(cells, ids=np.arange(1, len(cells) + 1, dtype=np.uint32))

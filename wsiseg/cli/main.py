@@ -22,6 +22,7 @@ from wsiseg.cli.job_file import JobFile, job_from_file
 from wsiseg.cli.leading import finish, interruptible, progress
 from wsiseg.cli.measure_command import Features, StainVectors, features, measure, parse_vectors
 from wsiseg.cli.qupath_command import qupath
+from wsiseg.cli.report_command import report
 from wsiseg.cli.score_command import score
 from wsiseg.cli.status_command import status, summary
 from wsiseg.cli.tiles_command import tiles
@@ -352,6 +353,7 @@ app.command()(tiles)
 app.command()(qupath)
 app.command()(unlock)
 app.command()(score)
+app.command()(report)
 
 
 @app.command()

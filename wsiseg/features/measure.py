@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,19 +189,9 @@ def frame_boxes(cells: CellBatch, info: CellsInfo) -> NDArray[np.int64]:
 
 def _measure_pixels(around: Neighbourhood, recipe: Recipe, place: Surroundings) -> Columns:
     """Stain and texture, square by square."""
-    names = [
-        name
-        for name in recipe.columns
-        if name
-        in columns_of(
-            tuple(PIXEL_SETS.intersection(recipe.sets)),
-            stains=recipe.stain_names,
-            channels=recipe.channels,
-            classes=recipe.classes,
-        )
-    ]
     count = around.own.stop - around.own.start
-    out = {name: np.full(count, np.nan, np.float32) for name in names}
+    pixels = replace(recipe, sets=tuple(name for name in recipe.sets if name in PIXEL_SETS))
+    out = {name: np.full(count, np.nan, np.float32) for name in pixels.columns}
     cells = around.cells
     boxes = frame_boxes(cells, place.info)
     order = paint_order(cells.probabilities, cells.centroids)
