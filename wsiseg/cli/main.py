@@ -53,7 +53,9 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.", show_de
 Model = Annotated[
     str,
     typer.Option(
-        help="Segmenter: nuclei-he, classical-he, classical-fluo, or the folder of a trained one."
+        help="Segmenter: nuclei-he, nuclei-he-nc (non-commercial), nuclei-fluo, classical-he, "
+        "classical-fluo, or the folder of a trained one; with +macenko, +vahadane or +reinhard "
+        "behind it the stains are normalised."
     ),
 ]
 Mpp = Annotated[

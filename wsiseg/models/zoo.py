@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from wsiseg.models.network.files import ModelFolder
     from wsiseg.models.normalised import Method
 
-MODELS: tuple[str, ...] = ("nuclei-he", "nuclei-fluo", "classical-he", "classical-fluo")
+MODELS: tuple[str, ...] = (
+    "nuclei-he",
+    "nuclei-he-nc",
+    "nuclei-fluo",
+    "classical-he",
+    "classical-fluo",
+)
 """Names that :func:`load_segmenter` takes."""
 
 NORMALISATIONS: tuple[str, ...] = ("macenko", "vahadane", "reinhard")
 """What may follow a name after a ``+``: the colours of every slide are brought to a reference's
 before the model sees them (:mod:`wsiseg.models.normalised`)."""
 
-_BUNDLED = ("nuclei-he", "nuclei-fluo")
+_BUNDLED = ("nuclei-he", "nuclei-he-nc", "nuclei-fluo")
 _WEIGHTS = Path(__file__).parent / "weights"
 
 

@@ -148,9 +148,9 @@ def _pictures(of: SlideReport) -> Iterable[str]:
         yield "<h2>Places at full resolution</h2>"
         yield (
             '<p class="grey lead">Chosen by rule, not by eye: the numbered places are the '
-            "densest, the median and the one that a tenth are sparser than; a fourth number on the slide marks "
-            "where tiles meet. Lines are the outlines of nuclei in the colours of their "
-            "classes.</p>"
+            "densest, the median and the one that a tenth are sparser than; a fourth number on "
+            "the slide marks where tiles meet. Lines are the outlines of nuclei in the colours of "
+            "their classes.</p>"
         )
         yield f'<div class="crops">{"".join(figure(crop) for crop in shown.crops)}</div>'
 
