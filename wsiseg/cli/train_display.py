@@ -8,8 +8,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsiseg.cli.display import QUIET_SECONDS
 from wsiseg.training.progress import Step
+
+_QUIET_SECONDS = 30.0
+"""Between two lines where there is no terminal."""
 
 
 class TrainingProgress:
@@ -45,6 +47,6 @@ class TrainingProgress:
         """Show how far it is."""
         self._bar.update(self._task, completed=step.step, total=step.steps, loss=step.loss)
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._spoke >= QUIET_SECONDS:
+        if not self._console.is_terminal and now - self._spoke >= _QUIET_SECONDS:
             self._spoke = now
             self._console.print(f"{step.step} of {step.steps} steps, loss {step.loss:.3f}")

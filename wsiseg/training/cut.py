@@ -215,7 +215,8 @@ def _tiles(
             raise ConfigurationError("a tile holds more than 65,535 nuclei; cut smaller tiles")
         labels: NDArray[np.uint16] = np.zeros(painted.shape, np.uint16)
         labels[painted > 0] = numbers + 1
-        yield f"{Path(name).stem}_{box.x0}_{box.y0}", np.squeeze(pixels), labels
+        plain: Pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        yield f"{Path(name).stem}_{box.x0}_{box.y0}", plain, labels
 
 
 def _write_meta(

@@ -83,8 +83,8 @@ def fit(
 ) -> StarNetwork:
     """Train, or go on from the checkpoint in ``out``; the averaged network is returned.
 
-    Writes ``log.jsonl`` (one line each 25 steps and for the last: step, parts of the loss, rate) and
-    ``checkpoint.pt``.
+    Writes ``log.jsonl`` (one line each 25 steps and for the last: step, parts of the loss,
+    rate) and ``checkpoint.pt``.
     """
     schedule = config.schedule
     torch.manual_seed(schedule.seed)

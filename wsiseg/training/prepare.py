@@ -77,7 +77,8 @@ def _uneven(shape: tuple[int, ...], strength: Fluorescence, random: np.random.Ge
     coarse = random.random((int(random.integers(2, _COARSE)),) * 2)
     zoom = (shape[0] / coarse.shape[0], shape[1] / coarse.shape[1])
     surface = ndimage.zoom(coarse, zoom, order=1, mode="nearest", grid_mode=True)
-    return (surface[..., np.newaxis] * random.uniform(0.0, strength.unevenness)).astype(np.float32)
+    scaled = surface[..., np.newaxis] * random.uniform(0.0, strength.unevenness)
+    return np.asarray(scaled, np.float32)
 
 
 def _sharpness(shares: Picture, strength: Fluorescence, random: np.random.Generator) -> Picture:
