@@ -35,7 +35,7 @@ from wsiseg.models.zoo import load_segmenter
 TILE_PX = 256
 SQUARE_PX = 4096
 DOWNSAMPLES = (1, 4, 16)
-NUCLEI_A_SQUARE = {"nuclei-he": 10_500, "classical-he": 7_000}
+NUCLEI_A_SQUARE = {"nuclei-he": 11_000, "classical-he": 7_500}
 """Found in a square of the giardia slide's tissue, about."""
 
 _SHORT, _LONG, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 5, 7, 16
@@ -66,7 +66,7 @@ def main() -> None:
         out = options.out or Path(folder)
         out.mkdir(parents=True, exist_ok=True)
         slide = out / "giant.tif"
-        squares = -(-options.nuclei // NUCLEI_A_SQUARE.get(options.model, 7_000))
+        squares = -(-options.nuclei // NUCLEI_A_SQUARE.get(options.model, 7_500))
         write_giant(options.slide, slide, options.side, squares)
         begin = time.perf_counter()
         code, processes = run(slide, out / "run", options.model, options.workers)
@@ -96,7 +96,7 @@ def _family(pid: int) -> list[Process]:
         for process in (root, *root.children(recursive=True)):
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            helper = any("tracker" in part for part in process.cmdline())
+            helper = any("resource_tracker" in part for part in process.cmdline())
             role = "driver" if process.pid == pid else "helper" if helper else "worker"
             found.append(Process(process.pid, role, int(peak.split()[1]) * 1024))
     except (psutil.Error, OSError, StopIteration):

@@ -107,9 +107,7 @@ class ExportTask:
     how: ExportSettings
 
 
-Task = (
-    PrepareTask | TakeUpTask | BlockTask | StitchTask | SurveyTask | MeasureTask | ExportTask
-)
+Task = PrepareTask | TakeUpTask | BlockTask | StitchTask | SurveyTask | MeasureTask | ExportTask
 
 
 @dataclass(frozen=True, slots=True)

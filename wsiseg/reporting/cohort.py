@@ -17,7 +17,7 @@ from wsiseg.reporting.score_parts import titled
 from wsiseg.reporting.scored import Scored, read_scored
 from wsiseg.statistics import Measure, Score
 from wsiseg.store.folders import RunFolder
-from wsiseg.summary.outliers import Comparison
+from wsiseg.summary.outliers import COLOUR, Comparison
 from wsiseg.summary.page import Summary
 
 MOST_LANES = 20
@@ -183,4 +183,6 @@ def _share(fields: SlideFields | None) -> float | None:
 
 def _compared(one: Comparison) -> Measured:
     of = one.measure
-    return Measured(of.name, of.unit, of.meaning, one.values, one.out)
+    least = f"{of.least:g}°" if of is COLOUR else f"a factor of {of.least:g}"
+    meaning = f"{of.meaning}; least difference to stand out: {least}"
+    return Measured(of.name, of.unit, meaning, one.values, one.out)

@@ -18,7 +18,7 @@ from wsiseg.reporting.markup import (
     plain_table,
 )
 from wsiseg.reporting.plots import group_strips
-from wsiseg.reporting.score_parts import NAMES, words
+from wsiseg.reporting.score_parts import NAMES, ROUGH, words
 from wsiseg.scoring.provenance import DISCLAIMER
 from wsiseg.statistics import Score
 from wsiseg.summary.numbers import short, whole
@@ -168,6 +168,7 @@ def _biomarkers(of: Cohort) -> Iterable[str]:
     if not found:
         return
     yield f'<h2>Biomarkers</h2><p><span class="tag">{escape(DISCLAIMER)}</span></p>'
+    yield f'<p class="grey">{ROUGH}</p>'
     yield bullets(sorted({t for s in of.slides if s.scored for t in s.scored.warnings}))
     for biomarker, every in found.items():
         names = every[:_MOST_MEASURES]

@@ -20,14 +20,14 @@ figure{margin:0;break-inside:avoid}figcaption{margin:0 0 4px}figcaption span{dis
 figure img{display:block;max-width:100%;height:auto;border:1px solid var(--rule)}
 .slim img{width:auto;max-height:620px}
 .map img{image-rendering:pixelated;width:auto;max-width:100%;min-width:120px;border:0}
-.ramp{display:flex;gap:8px;align-items:center;margin-top:6px}
+.ramp{display:flex;gap:8px;white-space:nowrap;align-items:center;margin-top:6px}
 .ramp img{height:12px;width:160px;border:0}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(290px,100%),1fr));
 gap:18px 32px}
 .plot{break-inside:avoid}.plot svg{margin:4px 0}
 .chip{display:inline-block;width:12px;height:12px;border-radius:2px;margin-right:6px;
 vertical-align:-1px}
-td svg{width:180px}
+td svg{width:180px}th[scope=row]{vertical-align:top}
 .bar{display:block;height:10px;background:#3d6fb4;border-radius:2px;min-width:1px}
 td.bars{width:220px}
 .tag{display:inline-block;border:1px solid var(--amber);color:var(--amber);border-radius:4px;
@@ -45,7 +45,8 @@ SLIDE_STYLE = (
     + """
 body{max-width:1120px}
 @media print{@page{size:A4 portrait;margin:12mm}body{font-size:10px}h1{font-size:20px}
-h2{font-size:14px;margin:18px 0 6px}.facts{gap:6px 16px;grid-template-columns:repeat(5,1fr);
+h2{font-size:14px;margin:18px 0 6px}h3{font-size:12px;margin:12px 0 4px}
+.facts{gap:6px 16px;grid-template-columns:repeat(5,1fr);
 margin:10px 0 0;padding:8px 0}
 .facts b{font-size:16px}.slim img{max-height:96mm}
 .crops{grid-template-columns:repeat(4,minmax(0,1fr))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,7 @@ from wsiseg.summary.numbers import short
 BLUE, RED, GREY, RULE = "#3d6fb4", "#b3261e", "#6b7078", "#dfe2e6"
 
 _MOST_BINS = 40
+_MOST_STEPS = 2000
 _LETTERS = f'font-size="11" fill="{GREY}" font-family="sans-serif"'
 _WIDTH, _HEIGHT, _FLOOR = 320, 120, 98
 _BAR_WIDTH, _BAR_HEIGHT = 180, 16
@@ -45,13 +47,16 @@ class Histogram:
 def histogram(values: NDArray[np.floating]) -> Histogram:
     """Bin finite values ``[n]`` between their 0.5th and 99.5th percentiles.
 
-    ``2 n^(1/3)`` bins (the Rice rule), 40 at most; equal values make a single one.
+    ``2 n^(1/3)`` bins (the Rice rule), 40 at most; equal values make a single one. Values that
+    come in steps, as areas do in whole pixels, get bins of whole steps, all of as many.
     """
     if not len(values):
         return Histogram(np.empty(0), np.empty(0, np.int64), 0, 0)
     exact = np.asarray(values, np.float64)
     low, high = np.percentile(exact, [0.5, 99.5]) if len(exact) >= 200 else _ends(exact)
     bins = int(min(max(round(2 * len(exact) ** (1 / 3)), 1), _MOST_BINS)) if high > low else 1
+    if high > low:
+        low, high, bins = _in_steps(np.unique(exact), low, high, bins)
     counts, edges = np.histogram(exact, bins, (low, high))
     below, above = int((exact < edges[0]).sum()), int((exact > edges[-1]).sum())
     return Histogram(edges, np.asarray(counts, np.int64), below, above)
@@ -185,6 +190,19 @@ def _labelled(name: str, count: int) -> str:
         return ""
     cut = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
     return f"{cut} ({count})"
+
+
+def _in_steps(
+    levels: NDArray[np.float64], low: float, high: float, bins: int
+) -> tuple[float, float, int]:
+    """Ends and number of bins that each hold as many of the ``levels`` that values come in."""
+    step = float(np.diff(levels).min())
+    if high - low > _MOST_STEPS * step:
+        return low, high, bins
+    first = float(levels[levels <= low].max(initial=levels[0])) - step / 2
+    width = math.ceil((high - low) / step / bins) * step
+    bins = math.floor((high - first) / width) + 1
+    return first, first + bins * width, bins
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -15,6 +15,9 @@ from wsiseg.summary.numbers import short, whole
 MOST_PLACES = 40
 """Regions shown; ``regions.csv`` and ``scores.csv`` have them all."""
 
+ROUGH = f"~ rests on fewer than {ROUGH_BLOCKS} blocks of tissue and is rough"
+"""What the sign before an interval says."""
+
 NAMES = {
     "ki67": "Ki-67",
     "er": "Oestrogen receptor",
@@ -26,8 +29,7 @@ NAMES = {
     "til": "Tumour-infiltrating lymphocytes",
     "grading": "Grading features",
 }
-_TOPS = {"%": 100.0}
-_TOPS_BY_NAME = {"h_score": 300.0, "allred": 8.0, "cps": 100.0}
+_TOPS = {"h_score": 300.0, "allred": 8.0, "cps": 100.0}
 _MEASURES_BY_REGION = 3
 
 
@@ -75,10 +77,7 @@ def biomarker_parts(places: Sequence[ScoredPlace]) -> Iterable[str]:
         yield bullets(score.warnings)
         yield from _by_region(places, number)
     if rough:
-        yield (
-            f'<p class="grey">~ rests on fewer than {ROUGH_BLOCKS} blocks of tissue and is '
-            "rough</p>"
-        )
+        yield f'<p class="grey">{ROUGH}</p>'
 
 
 def _validated(score: Score) -> str:
@@ -99,7 +98,9 @@ def _measures(score: Score) -> str:
 
 def _measure(one: Measure) -> list[str]:
     estimate = one.estimate
-    top = _TOPS_BY_NAME.get(one.name, _TOPS.get(one.unit, 0.0))
+    # A coefficient of variation is in percent too, but of no whole.
+    share = one.unit == "%" and not one.name.endswith("_cv")
+    top = _TOPS.get(one.name, 100.0 if share else 0.0)
     value = short(known(estimate.value)) or "-"
     told = f"{value} {escape(_unit(one))}".rstrip()
     exact = f"{estimate.value:.9g}" if math.isfinite(estimate.value) else ""

@@ -89,7 +89,8 @@ def _head(of: SlideReport) -> Iterable[str]:
     told = " · ".join(f"{escape(name)}: {escape(text)}" for name, text in about if text)
     yield f"<h1>{escape(row.name)}</h1>"
     yield f"<p>{told}</p>" if told else ""
-    pixel = f"{row.mpp:.4g} µm/px, from {row.mpp_source}" if row.mpp else "pixel size not known"
+    pixel = f"{row.mpp:.4g} µm/px" if row.mpp else "pixel size not known"
+    pixel += f", from {row.mpp_source}" if row.mpp_source else ""
     state = "complete" if row.state == "whole" else row.state
     yield (
         f'<p class="grey">{escape(state)} · model {escape(row.model)} · {escape(pixel)} · '
