@@ -65,7 +65,7 @@ def cost_all(config_path: Path, out: Path, place: tuple[str, int, int], known: R
         network.load_state_dict(state["average"])
         entry["cost"] = time_variant(variant, network.eval(), tuple(entry["rules"][0]), place)
         print(name, entry["cost"], flush=True)
-    write_json(out / "results.json", known)
+        write_json(out / "results.json", known)
 
 
 def runner(network: Trunk) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -45,6 +45,6 @@ def _cost(cost: dict[str, float] | None) -> list[str]:
         return ["", "", ""]
     return [
         f"{cost['s_a_mm2']:.2f} ({cost['s_a_mm2_with_halo']:.2f})",
-        f"{cost['reach_px']:.0f} px",
+        f"{cost['reach_px']:.0f} px" if "reach_px" in cost else "not measured",
         f"{cost['decode_us']:.1f} + {cost['vectorize_us']:.1f} µs",
     ]

@@ -72,7 +72,7 @@ def measure_reach(trunk: Trunk, grid: int) -> int:
     All weights are made small and positive in place, so that no path is hidden.
     """
     trunk = trunk.double().eval()
-    side, reach = 32 * trunk.stride, 0
+    side, reach = 20 * trunk.stride, 0
     with torch.no_grad():
         for parameter in trunk.parameters():
             parameter.fill_(0.01)

