@@ -8,6 +8,7 @@ times that the file server itself has set, so that the clocks of machines need n
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -139,15 +140,29 @@ def locked(run: RunFolder) -> Iterator[Lock]:
         psutil.Process().create_time(),
         secrets.token_hex(8),
     )
-    descriptor = _take(run.lock, owner)
-    while descriptor is None:
-        _clear_if_dead(run)
+    with _alone(run.root):
         descriptor = _take(run.lock, owner)
+        while descriptor is None:
+            _clear_if_dead(run)
+            descriptor = _take(run.lock, owner)
     lock = Lock(run, owner, descriptor)
     try:
         yield lock
     finally:
         lock.release()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep this machine's other drivers out, who could each clear the lock that another has just
+    taken. Where the file system knows no such locks, the heartbeat finds out who lost."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_owner(run: RunFolder) -> Owner | None:
