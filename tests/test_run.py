@@ -213,7 +213,7 @@ def test_overlays_lie_in_the_frame_qupath_shows(
         reader = ArrayReader(pixels, 0.5, bounds=bounds, name="bounded.tiff")
         return Slide(reader)
 
-    for module in ("prepare", "session", "exports"):
+    for module in ("prepare", "session", "measuring", "exports"):
         monkeypatch.setattr(f"wsiseg.pipeline.{module}.open_slide", opened)
     path = tmp_path / "bounded.tiff"
     path.write_bytes(b"pixels come from the array")
