@@ -225,19 +225,24 @@ def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
 def _may_pass(task: Task, folder: SlideFolder, error: Exception) -> bool:
     """Whether an error comes from storage that may be reached again later.
 
-    A slide that was planned has been read before: whatever makes it unreadable may pass. Before
-    that, a missing file is taken for a mistake unless the folder around it is gone or empty.
+    A slide that was planned has been read before: whatever makes it unreadable may pass. A file
+    that is missing is taken for removed, or for a mistake, unless the folder around it is gone or
+    empty.
     """
     if isinstance(error, DiskFullError):
         return False
     if storage_trouble(error):
         return True
     if isinstance(task, PrepareTask):
-        around = task.entry.path.parent
-        return isinstance(error, UnreadableSlideError) and not (
-            around.is_dir() and any(around.iterdir())
-        )
-    return folder.plan.exists() and isinstance(error, OSError | UnreadableSlideError)
+        return isinstance(error, UnreadableSlideError) and not _inhabited(task.entry.path.parent)
+    if not isinstance(error, OSError | UnreadableSlideError) or not folder.plan.exists():
+        return False
+    slide = read_plan(folder.plan).path
+    return slide.exists() or not _inhabited(slide.parent)
+
+
+def _inhabited(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _prepared(folder: SlideFolder, task: PrepareTask) -> Prepared:

@@ -26,7 +26,6 @@ from wsiseg.models.device import require_device
 from wsiseg.models.segmenter import ModelSpec, ReadsStains, Segmenter, Statistics
 from wsiseg.models.zoo import load_segmenter, settle_device
 from wsiseg.pipeline.appearance import measure_appearance
-from wsiseg.pipeline.damage import require_lasting
 from wsiseg.pipeline.plan import (
     SlidePlan,
     choose_frame,
@@ -91,7 +90,6 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         samples = read_samples(slide, frame, tissue, channels)
         statistics = _calibrate(segmenter, samples, entry)
         appearance = measure_appearance(samples, slide.facts.illumination)
-        require_lasting(entry.path, job.reader, entry.mpp, slide.damage)
         plan = SlidePlan(
             path=entry.place,
             reader=slide.facts.reader,
