@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.biomarkers.intensity import CLASS_NAMES, Classes, measured
-from wsiseg.statistics import Estimate, Measure, Points, Resampling, Score, bootstrap, undefined
+from wsiseg.statistics import Estimate, Measure, Points, Resampling, Score, bootstrap
 from wsiseg.statistics.estimate import UNVALIDATED
 
 LEAST_CELLS = 100
@@ -71,12 +71,7 @@ def allred(
             ranks = allred_score(sums)
             return (ranks.sum(axis=1) if column is None else ranks[:, column]).astype(np.float64)
 
-        if own.points is not None:
-            return bootstrap(own.points, held, value, how)
-        if not len(held):
-            return undefined(how)
-        whole = float(value(held.sum(axis=0, keepdims=True))[0])
-        return Estimate(whole, np.nan, np.nan, how.confidence, "none", 0)
+        return bootstrap(own.points, held, value, how)
 
     total = estimate(None)
     bands = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsiseg.biomarkers.intensity import Classes, class_measures, measured
-from wsiseg.statistics import Estimate, Measure, Points, Resampling, Score, bootstrap, undefined
+from wsiseg.statistics import Measure, Points, Resampling, Score, bootstrap
 from wsiseg.statistics.blocks import percentage
 from wsiseg.statistics.estimate import UNVALIDATED
 
@@ -37,13 +37,7 @@ def h_score(
     how = resampling if resampling is not None else Resampling()
     own = measured(classes, points)
     sums = np.stack([own.classes, np.ones(len(own.classes))], axis=1).astype(np.float64)
-    if own.points is not None:
-        estimate = bootstrap(own.points, sums, percentage, how)
-    elif len(sums):
-        value = float(percentage(sums.sum(axis=0, keepdims=True))[0])
-        estimate = Estimate(value, np.nan, np.nan, how.confidence, "none", 0)
-    else:
-        estimate = undefined(how)
+    estimate = bootstrap(own.points, sums, percentage, how)
     return Score(
         "h-score",
         _SOURCE,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from wsiseg.biomarkers.intensity import Classes, measured
 from wsiseg.statistics import (
-    Estimate,
     Measure,
     Points,
     Resampling,
@@ -65,13 +64,10 @@ def pdl1(
     tps = proportion(own.classes > 0, own.points, how)
     positive = int((own.classes > 0).sum()), int((others.classes > 0).sum())
     values = _tables(own.classes > 0, others.classes > 0)
-    if own.points is not None and others.points is not None and len(own.classes):
-        cps = bootstrap(own.points.joined(others.points), values, _cps, how)
-    elif len(own.classes):
-        value = float(_cps(values.sum(axis=0, keepdims=True))[0])
-        cps = Estimate(value, math.nan, math.nan, how.confidence, "none", 0)
-    else:
-        cps = undefined(how)
+    points = None
+    if own.points is not None and others.points is not None:
+        points = own.points.joined(others.points)
+    cps = bootstrap(points, values, _cps, how) if len(own.classes) else undefined(how)
     return Score(
         "pdl1",
         _SOURCE,

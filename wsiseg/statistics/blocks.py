@@ -84,7 +84,7 @@ def block_index(points: Points, side_um: float) -> tuple[NDArray[np.int64], int]
 
 
 def bootstrap(
-    points: Points,
+    points: Points | None,
     values: Floats,
     statistic: Callable[[Floats], Floats],
     resampling: Resampling,
@@ -94,7 +94,8 @@ def bootstrap(
     Parameters
     ----------
     points
-        ``[n]``, of cells, or of anything else that is summed, such as pieces of area.
+        ``[n]``, of cells, or of anything else that is summed, such as pieces of area; ``None``
+        gives no interval.
     values
         float64 ``[n, k]``: what is summed.
     statistic
@@ -107,11 +108,13 @@ def bootstrap(
     Without an interval where fewer than five blocks hold a point, or where all draws agree: then
     the blocks say nothing of the spread.
     """
-    if not len(points):
+    if not len(values):
         return undefined(resampling)
+    value = float(statistic(values.sum(axis=0, keepdims=True))[0])
+    if points is None:
+        return Estimate(value, math.nan, math.nan, resampling.confidence, "none", 0)
     index, count = block_index(points, resampling.block_um)
     sums = np.stack([np.bincount(index, column, count) for column in values.T], axis=1)
-    value = float(statistic(values.sum(axis=0, keepdims=True))[0])
     drawn = np.concatenate([statistic(draw @ sums) for draw in _draws(count, resampling)])
     return _interval(value, drawn, count, resampling)
 
