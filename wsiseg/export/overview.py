@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from wsiseg.cells.batch import CellBatch, CellClass, CellSource
+from wsiseg.cells.batch import CellClass, CellSource
 from wsiseg.export.density import (
     DensityGrid,
     Place,
@@ -32,19 +32,22 @@ from wsiseg.export.drawing import (
     PAPER,
     as_rgb,
     colored,
-    mark_boxes,
-    outline_cells,
     rim,
     scale_bar,
     scale_top,
 )
 from wsiseg.export.lettering import Color, draw_text, fitted, text_width
+from wsiseg.export.views import (
+    CROP_PX,
+    density_map,
+    draw_crops,
+    mark_places,
+    panel_size,
+    place_side,
+)
 from wsiseg.files import writing
-from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame
+from wsiseg.geometry import MPP, Box, Frame
 from wsiseg.slides.slide import Slide
-
-PLACE_UM = 140.0
-"""About the width of tissue that a full-resolution crop shows."""
 
 SLIDE_PANEL = "slide panel"
 """Text of the picture that says where on the page the slide stands: ``x0 y0 x1 y1``."""
@@ -52,9 +55,8 @@ SLIDE_PANEL = "slide panel"
 _PAGE_PX = 2400
 _MARGIN_PX = 72
 _RIGHT_PX = _PAGE_PX - _MARGIN_PX
-_PANEL_PX = (1020, 1300)
+_PANEL_SPACE_PX = 1020
 _PANEL_GAP_PX = 64
-_CROP_PX = 546
 _CROP_GAP_PX = 24
 _BAR_PX = (26, 24)
 
@@ -119,14 +121,28 @@ def draw_overview(of: OverviewInput) -> Image.Image:
     grid = DensityGrid.over(region, of.slide.level0)
     tally = count_nuclei(of.cells, grid)
     share = tissue_share(of.tissue, of.tissue_frame, of.slide.level0, grid)
-    enlarged = max(1, round(_CROP_PX * of.slide.level0.mpp.mean / PLACE_UM))
-    places = choose_places(tally.squares, share, grid, _CROP_PX // enlarged, _seams(of))
+    side = place_side(of.slide.level0)
+    places = choose_places(tally.squares, share, grid, side, _seams(of))
     page = _Page()
     _head(page, of)
     _panels(page, of, grid, nuclei_per_mm2(tally.squares, share, grid.square_um), places)
     _legend(page, of.cells.info.classes, tally)
     _crops(page, of, places)
     return page.finished()
+
+
+def slide_panel(page: Image.Image) -> tuple[int, int, int, int]:
+    """Where on an overview the slide stands: ``x0, y0, x1, y1``.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the picture does not say, or says what cannot be.
+    """
+    x0, y0, x1, y1 = map(int, str(page.info[SLIDE_PANEL]).split())
+    if not (0 <= x0 < x1 <= page.width and 0 <= y0 < y1 <= page.height):
+        raise ValueError("the slide lies outside the page")
+    return x0, y0, x1, y1
 
 
 class _Page:
@@ -196,26 +212,20 @@ def _panels(
 ) -> None:
     """The slide small, and the map of density beside it."""
     region = grid.region
-    scale = min(_PANEL_PX[0] / region.width, _PANEL_PX[1] / region.height)
-    size = (max(round(region.width * scale), 8), max(round(region.height * scale), 8))
-    lefts = (_MARGIN_PX, _MARGIN_PX + _PANEL_PX[0] + _PANEL_GAP_PX)
+    scale, size = panel_size(region)
+    lefts = (_MARGIN_PX, _MARGIN_PX + _PANEL_SPACE_PX + _PANEL_GAP_PX)
     page.text(lefts[0], "Slide with the outline of the tissue", 30)
     page.text(lefts[1], f"Nuclei per mm² of tissue, in squares of {grid.square_um:g} µm", 30)
     page.y += 30 + 22
     outline = rim(_tissue_at(of, region, size))
     small = _thumbnail(of, region, size)
     small.paste(_TISSUE_INK if _bright(of) else _TISSUE_LIGHT, mask=outline)
-    top, step = scale_top(density), 1 / scale
-    squares = colored(density, top).resize(
-        size,
-        Image.Resampling.NEAREST,
-        box=(0, 0, region.width / grid.step_px[0], region.height / grid.step_px[1]),
-    )
+    top = scale_top(density)
+    squares = density_map(density, grid, size, top)
     squares.paste(INK, mask=outline)
-    boxes = [_scaled(place.box.shifted(-region.x0, -region.y0), scale) for place in places]
     for picture, left in zip((small, squares), lefts, strict=True):
-        mark_boxes(picture, boxes)
-        scale_bar(picture, of.slide.level0.mpp.mean * step)
+        mark_places(picture, places, region, scale)
+        scale_bar(picture, of.slide.level0.mpp.mean / scale)
         page.paste(picture, left, page.y)
     page.slide_panel = (lefts[0], page.y, lefts[0] + size[0], page.y + size[1])
     _color_bar(page, lefts[1] + size[0] + _BAR_PX[1], size[1], top)
@@ -243,34 +253,19 @@ def _crops(page: _Page, of: OverviewInput, places: Sequence[Place]) -> None:
     """Places at full resolution with outlines, captions above."""
     page.rule()
     page.y += 28
-    found = [_cells_in(of.cells, place.box) for place in places]
-    pixels = [of.slide.read(place.box, of.slide.level0, of.channels) for place in places]
-    shown = as_rgb(pixels)
-    casing = PAPER if _bright(of) else INK
-    for index, (place, batches) in enumerate(zip(places, found, strict=True)):
-        x = _MARGIN_PX + index * (_CROP_PX + _CROP_GAP_PX)
-        scale = _CROP_PX / max(place.box.width, place.box.height)
-        size = (round(place.box.width * scale), round(place.box.height * scale))
-        picture = Image.fromarray(shown[index]).resize(size, Image.Resampling.BICUBIC)
-        outline_cells(picture, batches, of.cells.info.classes, place.box, casing)
-        scale_bar(picture, of.slide.level0.mpp.mean / scale)
-        number = sum(_inside(batch, place.box) for batch in batches)
+    crops = draw_crops(of.slide, of.channels, of.cells, places)
+    for index, (place, crop) in enumerate(zip(places, crops, strict=True)):
+        x = _MARGIN_PX + index * (CROP_PX + _CROP_GAP_PX)
         page.text(x, f"{index + 1}  {place.reason}", 28)
-        page.text(
-            x, f"{number:,} {'nucleus' if number == 1 else 'nuclei'}", 24, _GREY, y=page.y + 28 + 36
-        )
+        page.text(x, crop.caption, 24, _GREY, y=page.y + 28 + 36)
         top = page.y + 28 + 36 + 28
-        page.paste(picture, x, top)
-        _tick_seams(page.draw, (x, top), place.box, scale, _seams(of))
-    page.y += 28 + 36 + 28 + _CROP_PX
+        page.paste(crop.picture, x, top)
+        _tick_seams(page.draw, (x, top), place.box, crop.scale, _seams(of))
+    page.y += 28 + 36 + 28 + CROP_PX
 
 
 def _bright(of: OverviewInput) -> bool:
     return of.slide.facts.illumination == "brightfield"
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    return Box(*(round(edge * scale) for edge in (box.x0, box.y0, box.x1, box.y1)))
 
 
 def _seams(of: OverviewInput) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -316,27 +311,6 @@ def _color_bar(page: _Page, x: int, height: int, top: float) -> None:
         text = f"{top * step / steps:,.0f}" if top >= steps else f"{top * step / steps:g}"
         baseline = min(max(y + 8, page.y + 18), page.y + height)
         page.text(x + _BAR_PX[0] + 14, text, 24, y=baseline)
-
-
-def _cells_in(cells: CellSource, box: Box) -> list[CellBatch]:
-    """The cells whose outlines meet ``box`` of level 0; only parts that may hold some are read."""
-    info = cells.info
-    wanted = info.level0.box_in(box, info.frame)
-    found = []
-    for part, extent in enumerate(cells.extents):
-        if extent.intersects(wanted):
-            batch = cells.read(part)
-            x0, y0, x1, y1 = batch.polygons.bounds().T / HUNDREDTHS
-            meets = (x0 < box.x1) & (x1 > box.x0) & (y0 < box.y1) & (y1 > box.y0)
-            found.append(batch.take(np.flatnonzero(meets)))
-    return found
-
-
-def _inside(batch: CellBatch, box: Box) -> int:
-    """Number of cells with their centroid in ``box``."""
-    corners = (box.x0, box.y0), (box.x1, box.y1)
-    centroids = batch.centroids
-    return int(((centroids >= corners[0]) & (centroids < corners[1])).all(axis=1).sum())
 
 
 def _tick_seams(

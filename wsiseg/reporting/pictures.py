@@ -29,17 +29,13 @@ from wsiseg.export.density import (
     tissue_share,
 )
 from wsiseg.export.drawing import (
-    INK,
-    PAPER,
-    as_rgb,
     colored,
-    mark_boxes,
-    outline_cells,
     scale_bar,
     scale_top,
 )
-from wsiseg.export.overview import PLACE_UM, SLIDE_PANEL, OverviewInput, draw_overview
-from wsiseg.geometry import HUNDREDTHS, Box
+from wsiseg.export.overview import SLIDE_PANEL, OverviewInput, draw_overview, slide_panel
+from wsiseg.export.views import density_map, draw_crops, mark_places, panel_size, place_side
+from wsiseg.geometry import Box
 from wsiseg.pipeline.exports import FILES
 from wsiseg.pipeline.plan import SlidePlan, read_plan
 from wsiseg.reporting.cells import table_colors
@@ -49,12 +45,8 @@ from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.tissue import TissueCode, TissueMask
 
-CROP_PX = 546
-"""Side of a crop in pixels, which is that of the overview's: so both choose the same places."""
-
 MOST_PANEL_BYTES = 500_000
 MOST_CROP_BYTES = 150_000
-_PANEL_PX = (1020, 1300)
 _QUALITIES = (84, 72, 58, 42, 25, 10)
 
 
@@ -167,7 +159,9 @@ def _drawn(
                 model=plan.model,
             )
         )
-    panel = jpeg(page.crop(_panel(page)), MOST_PANEL_BYTES, "Slide with the outline of the tissue")
+    panel = jpeg(
+        page.crop(slide_panel(page)), MOST_PANEL_BYTES, "Slide with the outline of the tissue"
+    )
     numbered = [replace(p, reason=f"{n}  {p.reason}") for n, p in enumerate(places, start=1)]
     crops = _crops(slide, plan, cells, [*numbered, *_odd_places(fields, grid, places)])
     return Pictures(panel, density, top, grid.square_um, _ramp(), crops)
@@ -182,17 +176,10 @@ def _overview(folder: SlideFolder) -> Image.Image | None:
                 return None
             picture = page.convert("RGB")
             picture.info[SLIDE_PANEL] = page.info[SLIDE_PANEL]
-            _panel(picture)
+            slide_panel(picture)
             return picture
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-
-
-def _panel(page: Image.Image) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = map(int, str(page.info[SLIDE_PANEL]).split())
-    if not (0 <= x0 < x1 <= page.width and 0 <= y0 < y1 <= page.height):
-        raise ValueError("the slide lies outside the page")
-    return x0, y0, x1, y1
 
 
 def _density(
@@ -202,21 +189,15 @@ def _density(
     region, level0 = grid.region, plan.level0
     squares = count_nuclei(cells, grid).squares
     share = tissue_share(mask.codes == TissueCode.TISSUE, mask.frame, level0, grid)
-    side = CROP_PX // max(1, round(CROP_PX * level0.mpp.mean / PLACE_UM))
-    places = choose_places(squares, share, grid, side, (np.empty(0), np.empty(0)))
+    nowhere = np.empty(0), np.empty(0)
+    places = choose_places(squares, share, grid, place_side(level0), nowhere)
     density = nuclei_per_mm2(squares, share, grid.square_um)
     top = scale_top(density)
-    scale = min(_PANEL_PX[0] / region.width, _PANEL_PX[1] / region.height)
-    size = (max(round(region.width * scale), 8), max(round(region.height * scale), 8))
-    inside = (0, 0, region.width / grid.step_px[0], region.height / grid.step_px[1])
-    picture = colored(density, top).resize(size, Image.Resampling.NEAREST, box=inside)
-    mark_boxes(picture, [_scaled(p.box.shifted(-region.x0, -region.y0), scale) for p in places])
+    scale, size = panel_size(region)
+    picture = density_map(density, grid, size, top)
+    mark_places(picture, places, region, scale)
     scale_bar(picture, level0.mpp.mean / scale)
     return png(picture, "Nuclei per mm² of tissue"), top, places
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    return Box(*(round(edge * scale) for edge in (box.x0, box.y0, box.x1, box.y1)))
 
 
 def _ramp() -> Picture:
@@ -241,41 +222,11 @@ def _odd_places(
 def _crops(
     slide: Slide, plan: SlidePlan, cells: CellSource, places: Sequence[Place]
 ) -> tuple[Picture, ...]:
-    shown = as_rgb([slide.read(place.box, slide.level0, plan.channels) for place in places])
-    casing = PAPER if slide.facts.illumination == "brightfield" else INK
-    found = []
-    for place, pixels in zip(places, shown, strict=True):
-        box = place.box
-        scale = CROP_PX / max(box.width, box.height)
-        size = (max(round(box.width * scale), 1), max(round(box.height * scale), 1))
-        picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-        batches = _meeting(cells, box)
-        outline_cells(picture, batches, cells.info.classes, box, casing)
-        scale_bar(picture, slide.level0.mpp.mean / scale)
-        number = sum(_inside(batch, box) for batch in batches)
-        note = f"{number:,} {'nucleus' if number == 1 else 'nuclei'}"
-        found.append(jpeg(picture, MOST_CROP_BYTES, place.reason, note))
-    return tuple(found)
-
-
-def _meeting(cells: CellSource, box: Box) -> list[CellBatch]:
-    """The cells whose outlines meet a box of level 0."""
-    info = cells.info
-    wanted = info.level0.box_in(box, info.frame)
-    found = []
-    for part, extent in enumerate(cells.extents):
-        if extent.intersects(wanted):
-            batch = cells.read(part)
-            x0, y0, x1, y1 = batch.polygons.bounds().T / HUNDREDTHS
-            meets = (x0 < box.x1) & (x1 > box.x0) & (y0 < box.y1) & (y1 > box.y0)
-            found.append(batch.take(np.flatnonzero(meets)))
-    return found
-
-
-def _inside(batch: CellBatch, box: Box) -> int:
-    corners = (box.x0, box.y0), (box.x1, box.y1)
-    centroids = batch.centroids
-    return int(((centroids >= corners[0]) & (centroids < corners[1])).all(axis=1).sum())
+    drawn = draw_crops(slide, plan.channels, cells, places)
+    return tuple(
+        jpeg(crop.picture, MOST_CROP_BYTES, place.reason, crop.caption)
+        for place, crop in zip(places, drawn, strict=True)
+    )
 
 
 def _as_in_table(run: Run, name: str) -> CellSource:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from wsiseg.errors import StoreError
-from wsiseg.export.overview import SLIDE_PANEL
+from wsiseg.export.overview import slide_panel
 from wsiseg.files import writing
 from wsiseg.pipeline.exports import FILES
 from wsiseg.store.folders import SlideFolder
@@ -60,18 +60,10 @@ def thumbnail(folder: SlideFolder) -> Path | None:
             return small
         with Image.open(overview, formats=("PNG",)) as page:
             page.load()
-            picture = page.convert("RGB").crop(_panel(page))
+            picture = page.convert("RGB").crop(slide_panel(page))
     except (OSError, KeyError, ValueError, Image.DecompressionBombError):
         return None
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     with writing(small) as temporary:
         picture.save(temporary, format="JPEG", quality=_QUALITY, optimize=True)
     return small
-
-
-def _panel(page: Image.Image) -> tuple[int, int, int, int]:
-    """Where on an overview the slide stands."""
-    x0, y0, x1, y1 = map(int, str(page.info[SLIDE_PANEL]).split())
-    if not (0 <= x0 < x1 <= page.width and 0 <= y0 < y1 <= page.height):
-        raise ValueError("the slide lies outside the page")
-    return x0, y0, x1, y1
