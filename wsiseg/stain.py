@@ -59,6 +59,8 @@ class Stains:
     problem
         Empty if the vectors were measured on the slide; otherwise why the defaults of the
         literature stand in. To be shown to the user.
+    kind_sure
+        Whether the kind was given, or seen in colours that are those of two stains.
     """
 
     haematoxylin: Vector
@@ -66,6 +68,7 @@ class Stains:
     kind: Counterstain
     white: Vector = (255.0, 255.0, 255.0)
     problem: str = ""
+    kind_sure: bool = True
 
     @property
     def unmixing(self) -> NDArray[np.float64]:
@@ -163,17 +166,18 @@ def measure_stains(
     """
     if not samples:
         problem = "there was no tissue to measure the stains on"
-        return default_stains(kind or "eosin", problem=problem)
+        return replace(default_stains(kind or "eosin", problem=problem), kind_sure=kind is not None)
     pixels = np.concatenate([np.ascontiguousarray(s).reshape(-1, 3) for s in samples])
     pixels = pixels[:: max(1, len(pixels) // most)]
     white = _white(pixels)
     densities = _stained(pixels, white)
+    given = kind is not None
     if len(densities) < _MINIMUM_PIXELS:
         problem = f"only {len(densities)} stained pixels were found to measure the stains on"
-        return default_stains(kind or "eosin", white, problem)
+        return replace(default_stains(kind or "eosin", white, problem), kind_sure=given)
     first, second = _extremes(densities)
     kind = kind or _kind(second)
-    fallback = default_stains(kind, white)
+    fallback = replace(default_stains(kind, white), kind_sure=given)
     apart = _angle_deg(first, second)
     if apart < _MINIMUM_ANGLE_DEG:
         return replace(fallback, problem=f"the stains measured are only {apart:.0f}° apart")
@@ -184,7 +188,9 @@ def measure_stains(
         off = _angle_deg(found, expected)
         if off > (_MAXIMUM_OFF_DAB_DEG if name == "DAB" else _MAXIMUM_OFF_DEG):
             return replace(
-                fallback, problem=f"the {name} measured is {off:.0f}° off the usual colour"
+                fallback,
+                problem=f"the {name} measured is {off:.0f}° off the usual colour",
+                kind_sure=given or off <= _MAXIMUM_OFF_DEG,
             )
     return Stains(first, second, kind, white)
 

@@ -256,7 +256,7 @@ def _tried(
             thin = pixels[::_STAIN_STEP, ::_STAIN_STEP]
             samples.append(np.ascontiguousarray(thin, np.uint8))
     stains = measure_stains(samples) if samples else None
-    stain = _KINDS[stains.kind] if stains is not None and not stains.problem else None
+    stain = _KINDS[stains.kind] if stains is not None and stains.kind_sure else None
     return len(boxes), lost, stain
 
 
