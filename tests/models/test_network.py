@@ -19,7 +19,7 @@ from wsiseg.errors import ModelError
 from wsiseg.models import zoo
 from wsiseg.models.network import stars
 from wsiseg.models.network.files import ModelFolder
-from wsiseg.models.network.runtime import run_in_pieces
+from wsiseg.models.network.runtime import Pieces, run_in_pieces
 from wsiseg.models.network.segmenter import NetworkSegmenter
 from wsiseg.models.network.torch_runtime import TorchRuntime
 from wsiseg.models.segmenter import Instances
@@ -91,8 +91,9 @@ def test_outputs_beyond_the_reach_of_the_edge_are_the_same_bits(
     shift, side = 5 * stride, 448
     windows = (tissue[:side, :side], tissue[shift : shift + side, stride : stride + side])
     first, second = runs.run(np.stack(windows))
-    low_y, low_x = -(-(shift + reach) // GRID), -(-(stride + reach) // GRID)
-    high = (side - reach) // GRID
+    crop = ModelFolder.open(WEIGHTS).described.network.crop
+    low_y, low_x = -(-(shift + reach - crop) // GRID), -(-(stride + reach - crop) // GRID)
+    high = (side - reach - crop) // GRID
     expected = first[:, low_y:high, low_x:high]
     moved = second[
         :,
@@ -145,8 +146,41 @@ def test_large_windows_in_pieces_give_the_same_bits(
 ) -> None:
     window = np.ascontiguousarray(tissue[np.newaxis, :512, :704])
     once = segmenter.runtime.run(window)
-    pieces = run_in_pieces(segmenter.runtime, window, GRID, 112, 384)
+    crop = ModelFolder.open(WEIGHTS).described.network.crop
+    pieces = run_in_pieces(segmenter.runtime, window, Pieces(GRID, crop, 112, 384))
     assert np.array_equal(once, pieces)
+
+
+def test_only_what_the_edge_spoils_is_left_out() -> None:
+    needs_torch()
+    import torch
+
+    from wsiseg.models.network.architecture import PixelNetwork
+    from wsiseg.models.network.torch_runtime import load_network
+
+    cropped = load_network(ModelFolder.open(WEIGHTS))
+    crop, reach = cropped.crop, ModelFolder.open(WEIGHTS).described.network.reach_px
+    assert 0 < crop < reach
+    pixels = torch.randint(0, 256, (1, 320, 320, 3), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        whole = PixelNetwork(cropped.network).eval()(pixels.to(torch.uint8))
+        found = cropped(pixels.to(torch.uint8))
+    assert found.shape[-1] == (320 - 2 * crop) // GRID
+    edge, near = reach // GRID, (reach - crop) // GRID
+    expected = whole[:, : found.shape[1], edge:-edge, edge:-edge]
+    assert torch.equal(found[:, :, near:-near, near:-near], expected)
+
+
+def test_decoding_without_the_edge_finds_the_same_where_it_lies() -> None:
+    places = {(20, 20): (0.9, 8.0), (24, 40): (0.8, 6.0), (25, 42): (0.7, 6.0)}
+    outputs = outputs_with(places, 64)
+    whole = stars.find_stars(outputs, RAYS, GRID, RULE)
+    inner = stars.find_stars(outputs[: 1 + RAYS, 8:-8, 8:-8], RAYS, GRID, RULE, crop=16)
+    assert len(whole) == len(inner) > 1
+    assert np.array_equal(whole.labels, inner.labels)
+    assert whole.supports is not None
+    assert inner.supports is not None
+    assert np.array_equal(whole.supports, inner.supports)
 
 
 def test_reach_is_what_the_gradient_says(segmenter: NetworkSegmenter) -> None:
@@ -244,7 +278,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (folder / "model.bin").write_bytes(bytes(data))
     broken = NetworkSegmenter(folder)
     with pytest.raises(ModelError, match=r"model\.bin"):
-        broken.predict(np.zeros((1, 64, 64, 3), np.uint8), {})
+        broken.predict(np.zeros((1, 256, 256, 3), np.uint8), {})
 
 
 def test_a_folder_of_a_training_is_a_model(tmp_path: Path) -> None:
@@ -269,6 +303,8 @@ def test_windows_it_cannot_take_are_refused(segmenter: NetworkSegmenter) -> None
         segmenter.predict(np.zeros((1, 64, 64, 1), np.uint8), {})
     with pytest.raises(ModelError, match="multiples of 16"):
         segmenter.predict(np.zeros((1, 64, 72, 3), np.uint8), {})
+    with pytest.raises(ModelError, match="more than 160 px a side"):
+        segmenter.predict(np.zeros((1, 256, 160, 3), np.uint8), {})
 
 
 def test_without_openvino_the_message_says_what_to_install(

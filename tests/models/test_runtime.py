@@ -107,10 +107,11 @@ def test_a_shape_is_recorded_when_it_comes_twice_running() -> None:
 def test_a_batch_gives_the_bits_of_its_windows_alone(name: str) -> None:
     folder = ModelFolder.open(WEIGHTS)
     runtime = OpenVinoRuntime(folder) if name == "openvino" else TorchRuntime(folder)
-    pixels = windows(3, 96)
+    network = folder.described.network
+    pixels = windows(3, 96 + 2 * network.crop)
     together = runtime.run(pixels)
     alone = np.concatenate([runtime.run(pixels[k : k + 1]) for k in range(3)])
-    assert together.shape == (3, folder.described.network.rays + 5, 48, 48)
+    assert together.shape == (3, folder.described.outputs, 48, 48)
     assert np.array_equal(together, alone)
 
 
@@ -159,7 +160,7 @@ def test_a_card_that_is_not_there_is_refused_and_not_replaced() -> None:
     segmenter = NetworkSegmenter(WEIGHTS, runtime="torch", device="cuda")
     assert segmenter.spec.runtime == "torch-cuda-f16"
     with pytest.raises(WsisegError, match=r"cuda"):
-        segmenter.predict(windows(1), {})
+        segmenter.predict(windows(1, 256), {})
     with pytest.raises(WsisegError, match=r"cuda"):
         require_device("cuda")
 

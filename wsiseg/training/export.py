@@ -60,19 +60,23 @@ def write_model(
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     with writing(out / WEIGHTS) as temporary:
         temporary.write_bytes(save(state, metadata={"name": config.model.name}))
-    _write_graph(network, out)
-    names = (WEIGHTS, GRAPH, GRAPH_WEIGHTS)
-    described = _description(network, config, rule, {name: _sha256(out / name) for name in names})
-    described = described.model_copy(update={"appearance": dict(appearance or {})})
+    described = _description(network, config, rule)
+    _write_graph(network, described, out)
+    digests = {name: _sha256(out / name) for name in (WEIGHTS, GRAPH, GRAPH_WEIGHTS)}
+    told = {"appearance": dict(appearance or {}), "sha256": digests}
+    described = described.model_copy(update=told)
     write_json(out / DESCRIPTION, described.model_dump(mode="json"))
 
 
-def _write_graph(network: StarNetwork, out: Path) -> None:
+def _write_graph(network: StarNetwork, described: ModelFile, out: Path) -> None:
     openvino = import_openvino()
-    side, channels = 8 * network.stride, network.channels
+    channels = network.channels
+    side = 2 * described.network.crop + 8 * network.stride
     example = torch.zeros(1, side, side, channels, dtype=torch.uint8)
     graph = openvino.convert_model(
-        PixelNetwork(network).eval(), example_input=example, input=[1, -1, -1, channels]
+        PixelNetwork(network, described.network.crop, described.outputs).eval(),
+        example_input=example,
+        input=[1, -1, -1, channels],
     )
     with writing(out / "graph") as temporary:
         temporary.mkdir()
@@ -82,9 +86,7 @@ def _write_graph(network: StarNetwork, out: Path) -> None:
     (out / "graph").rmdir()
 
 
-def _description(
-    network: StarNetwork, config: TrainingConfig, rule: StarRule, sha256: Mapping[str, str]
-) -> ModelFile:
+def _description(network: StarNetwork, config: TrainingConfig, rule: StarRule) -> ModelFile:
     model, reach = config.model, measure_reach(network)
     licences, names = _origins(config)
     return ModelFile(
@@ -100,7 +102,7 @@ def _description(
         trained_on=names,
         network=shape_of(model, network, reach),
         decoding=Decoding(**asdict(rule)),
-        sha256=dict(sha256),
+        sha256={},
     )
 
 
@@ -128,6 +130,7 @@ def shape_of(model: Model, network: StarNetwork, reach: int) -> NetworkShape:
         grid=GRID,
         stride=network.stride,
         reach_px=reach,
+        crop=network.idle_px(reach),
     )
 
 

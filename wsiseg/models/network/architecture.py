@@ -123,14 +123,31 @@ class StarNetwork(nn.Module):
             self.out.weight.mul_(0.1)
             self.out.bias = nn.Parameter(bias)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``[n, c, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``."""
-        *skips, found = self.encoder(pixels)
+    def forward(self, pixels: Tensor, crop: int = 0, outputs: int | None = None) -> Tensor:
+        """``[n, c, y, x]`` to ``[n, outputs, y / GRID, x / GRID]``.
+
+        Only the first ``outputs`` of them, and none for the outer ``crop`` pixels (a multiple of
+        the stride), where that many are given: see :meth:`idle_px`.
+        """
+        *skips, found = (
+            features if crop == 0 else _without_edge(features, crop // stride)
+            for features, stride in zip(self.encoder(pixels), self.encoder.strides, strict=True)
+        )
         for reduce, merge, skip in zip(self.reduce, self.merge, reversed(skips), strict=True):
             found = nn.functional.interpolate(reduce(found), scale_factor=2.0, mode="nearest")
             found = merge(torch.cat([found, skip], 1))
-        outputs: Tensor = self.out(self.head(found))
-        return outputs
+        weight, bias = self.out.weight, self.out.bias
+        if outputs is not None and bias is not None:
+            weight, bias = weight[:outputs], bias[:outputs]
+        answer: Tensor = nn.functional.conv2d(self.head(found), weight, bias)
+        return answer
+
+    def idle_px(self, reach: int) -> int:
+        """How many pixels along a window's edge the decoder may leave out: all that the edge
+        spoils anyway, less what the decoder's own edge spoils further in."""
+        spoilt = sum(self.encoder.strides[:-1]) + GRID
+        idle: int = max(reach - spoilt, 0) // self.stride * self.stride
+        return idle
 
 
 class PixelNetwork(nn.Module):
@@ -138,17 +155,27 @@ class PixelNetwork(nn.Module):
 
     Sigmoid and softplus are left to the decoding, which needs them in few places and in full
     precision: a softplus within a bfloat16 graph was off by pixels.
+
+    Parameters
+    ----------
+    network
+        The network.
+    crop, outputs
+        What it leaves out, see :meth:`StarNetwork.forward`.
     """
 
-    def __init__(self, network: StarNetwork) -> None:
+    def __init__(self, network: StarNetwork, crop: int = 0, outputs: int | None = None) -> None:
         super().__init__()
         self.network = network
+        self.crop, self.outputs = crop, outputs
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 ``[n, y, x, c]`` to float32 ``[n, outputs, y / GRID, x / GRID]``."""
         scaled = (pixels.permute(0, 3, 1, 2).float() - 127.5) * (1 / 127.5)
-        outputs: Tensor = self.network(scaled)
-        return outputs.float()
+        answer: Tensor = self.network(
+            scaled.to(self.network.out.weight.dtype), self.crop, self.outputs
+        )
+        return answer.float()
 
 
 def ray_lengths(outputs: Tensor) -> Tensor:
@@ -157,6 +184,10 @@ def ray_lengths(outputs: Tensor) -> Tensor:
     The counterpart of :func:`wsiseg.models.network.stars.ray_length`.
     """
     return nn.functional.softplus(outputs, beta=RAY_SHARPNESS) * RAY_UNIT
+
+
+def _without_edge(features: Tensor, ring: int) -> Tensor:
+    return features[:, :, ring:-ring, ring:-ring]
 
 
 def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

@@ -34,7 +34,10 @@ class _Part(BaseModel):
 
 
 class NetworkShape(_Part):
-    """Fields of :class:`wsiseg.models.network.architecture.Architecture`, and what follows."""
+    """Fields of :class:`wsiseg.models.network.architecture.Architecture`, and what follows.
+
+    ``crop`` pixels along each edge of a window have no outputs.
+    """
 
     encoder: str
     stages: int
@@ -45,6 +48,7 @@ class NetworkShape(_Part):
     grid: int = Field(ge=1, le=8)
     stride: int = Field(ge=1, le=64)
     reach_px: int = Field(ge=0, le=2048)
+    crop: int = Field(ge=0, le=2048, default=0)
 
 
 class Decoding(_Part):
@@ -78,6 +82,11 @@ class ModelFile(_Part):
     decoding: Decoding
     sha256: dict[str, str]
     appearance: dict[str, tuple[float, float]] = {}
+
+    @property
+    def outputs(self) -> int | None:
+        """How many of the network's outputs, from the first, the decoding reads; ``None``: all."""
+        return 1 + self.network.rays if self.decoding.foreground == 0 else None
 
 
 @dataclass(frozen=True, slots=True)

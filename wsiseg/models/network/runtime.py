@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ class Runtime(Protocol):
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """uint8 ``[n, y, x, c]``, sides multiples of the stride, to float32
-        ``[n, outputs, y / g, x / g]``."""
+        ``[n, outputs, (y - 2 crop) / g, (x - 2 crop) / g]``."""
         ...
 
 
@@ -113,9 +114,29 @@ class OpenVinoRuntime:
             return self._compiled
 
 
-def run_in_pieces(
-    runtime: Runtime, pixels: NDArray[np.uint8], grid: int, margin: int, side: int
-) -> Outputs:
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """How a window too large to be run at once is cut; all in pixels.
+
+    Attributes
+    ----------
+    grid
+        Side of an output.
+    crop
+        What the network leaves out along each edge of what it is given, a multiple of its stride.
+    margin
+        At least the network's reach and ``crop``, a multiple of its stride.
+    side
+        Largest piece, a multiple of the stride and more than two margins.
+    """
+
+    grid: int
+    crop: int
+    margin: int
+    side: int
+
+
+def run_in_pieces(runtime: Runtime, pixels: NDArray[np.uint8], pieces: Pieces) -> Outputs:
     """Run windows of any size with bounded memory; the same bits as in one piece.
 
     Parameters
@@ -123,34 +144,34 @@ def run_in_pieces(
     runtime
         The network.
     pixels
-        uint8 ``[n, y, x, c]``, sides multiples of the stride.
-    grid
-        Pixels an output pixel.
-    margin
-        At least the network's reach, a multiple of its stride.
-    side
-        Largest window run at once, a multiple of the stride and more than two margins.
+        uint8 ``[n, y, x, c]``, sides multiples of the stride and more than two crops.
+    pieces
+        How to cut them.
 
     Returns
     -------
-    float32 ``[n, outputs, y / grid, x / grid]``.
+    float32 ``[n, outputs, (y - 2 crop) / grid, (x - 2 crop) / grid]``.
     """
     count, height, width = pixels.shape[:3]
-    if height <= side and width <= side:
+    if height <= pieces.side and width <= pieces.side:
         return runtime.run(pixels)
-    step = side - 2 * margin
+    grid, crop, margin = pieces.grid, pieces.crop, pieces.margin
+    step = pieces.side - 2 * margin
     whole: Outputs = np.empty(0, np.float32)
-    for y in range(0, height, step):
-        for x in range(0, width, step):
+    for y in range(crop, height - crop, step):
+        for x in range(crop, width - crop, step):
             y0, x0 = max(y - margin, 0), max(x - margin, 0)
             y1, x1 = min(y + step + margin, height), min(x + step + margin, width)
             found = runtime.run(np.ascontiguousarray(pixels[:, y0:y1, x0:x1]))
             if not len(whole):
-                outputs = found.shape[1]
-                whole = np.empty((count, outputs, height // grid, width // grid), np.float32)
-            y2, x2 = min(y + step, height), min(x + step, width)
-            rows = slice((y - y0) // grid, (y2 - y0) // grid)
-            columns = slice((x - x0) // grid, (x2 - x0) // grid)
-            place = (slice(y // grid, y2 // grid), slice(x // grid, x2 // grid))
-            whole[:, :, place[0], place[1]] = found[:, :, rows, columns]
+                shape = ((height - 2 * crop) // grid, (width - 2 * crop) // grid)
+                whole = np.empty((count, found.shape[1], *shape), np.float32)
+            y2, x2 = min(y + step, height - crop), min(x + step, width - crop)
+            here = (_cells(y, y2, y0 + crop, grid), _cells(x, x2, x0 + crop, grid))
+            place = (_cells(y, y2, crop, grid), _cells(x, x2, crop, grid))
+            whole[:, :, place[0], place[1]] = found[:, :, here[0], here[1]]
     return whole
+
+
+def _cells(low: int, high: int, origin: int, grid: int) -> slice:
+    return slice((low - origin) // grid, (high - origin) // grid)

@@ -13,7 +13,13 @@ from wsiseg.errors import ModelError
 from wsiseg.models.device import is_cuda
 from wsiseg.models.network.files import WEIGHTS, ModelFolder, digest
 from wsiseg.models.network.intensity import level_table, measure_range
-from wsiseg.models.network.runtime import OpenVinoRuntime, Outputs, Runtime, run_in_pieces
+from wsiseg.models.network.runtime import (
+    OpenVinoRuntime,
+    Outputs,
+    Pieces,
+    Runtime,
+    run_in_pieces,
+)
 from wsiseg.models.network.stars import StarRule, find_stars
 from wsiseg.models.network.torch_runtime import TorchRuntime
 from wsiseg.models.segmenter import NUCLEUS, Instances, ModelSpec, Statistics
@@ -63,8 +69,10 @@ class NetworkSegmenter:
         self._rule = StarRule(**described.decoding.model_dump())
         self._rays = described.network.rays
         self._grid = described.network.grid
+        self._crop = described.network.crop
         stride = described.network.stride
-        self._margin = -(-described.network.reach_px // stride) * stride
+        margin = -(-described.network.reach_px // stride) * stride
+        self._pieces = Pieces(self._grid, self._crop, margin, PIECE)
         self._spec = ModelSpec(
             name=described.name,
             sha256=described.sha256[WEIGHTS],
@@ -114,17 +122,20 @@ class NetworkSegmenter:
         return self._runtime.remarks
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Outputs]:
-        """Outputs of the network for each window.
+        """Outputs of the network for each window, but for ``NetworkShape.crop`` along its edges.
 
         Windows are ``[n, y, x, 3]`` uint8 in brightfield; ``[n, y, x, 1]`` uint8 or uint16 in
         fluorescence.
         """
         levels = self._levels(self._checked(pixels), statistics)
-        return list(run_in_pieces(self._runtime, levels, self._grid, self._margin, PIECE))
+        return list(run_in_pieces(self._runtime, levels, self._pieces))
 
     def decode(self, prediction: list[Outputs]) -> list[Instances]:
         """The instances of every window."""
-        return [find_stars(outputs, self._rays, self._grid, self._rule) for outputs in prediction]
+        return [
+            find_stars(outputs, self._rays, self._grid, self._rule, self._crop)
+            for outputs in prediction
+        ]
 
     def _levels(self, windows: Pixels, statistics: Statistics) -> NDArray[np.uint8]:
         if self._spec.illumination == "brightfield":
@@ -144,5 +155,10 @@ class NetworkSegmenter:
             raise ModelError(
                 f"{self._spec.name} needs windows whose sides are multiples of "
                 f"{self._spec.stride} px, not {width} x {height}"
+            )
+        if min(width, height) <= 2 * self._crop:
+            raise ModelError(
+                f"{self._spec.name} needs windows of more than {2 * self._crop} px a side, not "
+                f"{width} x {height}"
             )
         return windows

@@ -67,7 +67,9 @@ class StarRule:
     least_area_px: int
 
 
-def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRule) -> Instances:
+def find_stars(
+    outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRule, crop: int = 0
+) -> Instances:
     """The instances of one window, all of class 0.
 
     Parameters
@@ -75,25 +77,27 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
     outputs
         float32 ``[1 + rays + grid * grid, g, g]`` as they leave the network: logits of the
         probability, numbers for :func:`ray_length`, logits of the foreground of the pixels of
-        an output pixel, row by row.
+        an output pixel, row by row. The last may be missing where the rule asks for none.
     rays, grid
         Number of rays; pixels an output pixel along each axis.
     rule
         The thresholds.
+    crop
+        Pixels along each edge of the window that have no outputs.
 
     Returns
     -------
-    Instances on the window of ``grid * g`` pixels a side, highest candidate first.
+    Instances on the window of ``grid * g + 2 * crop`` pixels a side, highest candidate first.
     """
     evidence = outputs[0]
     places = _candidates(evidence, np.float32(_logit(rule.probability)))
     scores = evidence[places[:, 0], places[:, 1]]
     places = places[np.lexsort((places[:, 1], places[:, 0], -scores))]
     scores = evidence[places[:, 0], places[:, 1]]
-    middles = (places * grid + grid // 2).astype(np.int32)
+    middles = (crop + places * grid + grid // 2).astype(np.int32)
     directions = outputs[1 : 1 + rays, places[:, 0], places[:, 1]].T
     bits, boxes, areas = _rasters(np.ascontiguousarray(directions), middles)
-    shape = (evidence.shape[0] * grid, evidence.shape[1] * grid)
+    shape = (evidence.shape[0] * grid + 2 * crop, evidence.shape[1] * grid + 2 * crop)
     stay, supports = _settle(
         bits, boxes, areas, middles, np.array(shape), rule.overlap, MAX_RAY + 2 * grid
     )
@@ -103,7 +107,7 @@ def find_stars(outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRul
         middles,
         stay,
         np.ascontiguousarray(outputs[1 + rays :]),
-        (shape[0], shape[1]),
+        (shape[0], shape[1], grid, crop),
         np.float32(_logit(rule.foreground)),
     )
     kept = sizes >= rule.least_area_px
@@ -321,26 +325,30 @@ def _paint(
     middles: NDArray[np.int32],
     stay: NDArray[np.bool_],
     foreground: NDArray[np.float32],
-    shape: tuple[int, int],
+    shape: tuple[int, int, int, int],
     least: np.float32,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Labels (candidate + 1) of those that stay, the highest on top, and their visible areas."""
-    height, width = shape
-    grid = height // foreground.shape[1]
+    """Labels (candidate + 1) of those that stay, the highest on top, and their visible areas.
+
+    ``shape``: height, width, grid and crop. Nothing is painted where there are no outputs."""
+    height, width, grid, crop = shape
+    asks = least > -np.inf
     labels = np.zeros((height, width), np.int32)
     sizes = np.zeros(len(bits) + 1, np.int64)
     for n in range(len(bits)):
         if not stay[n]:
             continue
         left, top = middles[n, 1] - _HALF, middles[n, 0] - _HALF
-        for y in range(max(boxes[n, 1], 0), min(boxes[n, 3], height)):
+        for y in range(max(boxes[n, 1], crop), min(boxes[n, 3], height - crop)):
             line = bits[n, y - top]
-            for x in range(max(boxes[n, 0], 0), min(boxes[n, 2], width)):
+            for x in range(max(boxes[n, 0], crop), min(boxes[n, 2], width - crop)):
                 if labels[y, x] or not (line >> np.uint64(x - left)) & np.uint64(1):
                     continue
-                channel = (y % grid) * grid + x % grid
-                if foreground[channel, y // grid, x // grid] < least:
-                    continue
+                if asks:
+                    row, column = y - crop, x - crop
+                    channel = (row % grid) * grid + column % grid
+                    if foreground[channel, row // grid, column // grid] < least:
+                        continue
                 labels[y, x] = n + 1
                 sizes[n + 1] += 1
     return labels, sizes

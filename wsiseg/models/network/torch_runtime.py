@@ -207,7 +207,8 @@ def load_network(folder: ModelFolder) -> PixelNetwork:
         network.load_state_dict(load_file(folder.checked(WEIGHTS)))
     except RuntimeError as error:
         raise ModelError(f"cannot use the weights in {folder.root}: {error}") from error
-    whole = PixelNetwork(network).eval().requires_grad_(False)
+    whole = PixelNetwork(network, shape.crop, folder.described.outputs)
+    whole.eval().requires_grad_(False)
     channels_last(whole)
     return whole
 
@@ -238,11 +239,10 @@ def _on_processor(network: PixelNetwork) -> Engine:
 def _on_card(network: PixelNetwork, device: str) -> Engine:
     import torch
 
-    half = network.network.to(device).half()
+    half = network.to(device).half()
 
     def answer(pixels: torch.Tensor) -> torch.Tensor:
-        scaled = (pixels.permute(0, 3, 1, 2).float() - 127.5) * (1 / 127.5)
-        outputs: torch.Tensor = half(scaled.half()).float().contiguous()
+        outputs: torch.Tensor = half(pixels).contiguous()
         return outputs
 
     def plain(pixels: NDArray[np.uint8]) -> Outputs:
