@@ -14,6 +14,7 @@ PACKAGE = Path(wsiseg.__file__).parent
 # From the ground up. A module may import from its own layer and from those before it.
 LAYERS = (
     "errors",
+    "plugins",
     "geometry",
     "files",
     "tiling",

@@ -22,6 +22,10 @@ class MissingExtraError(ConfigurationError):
         super().__init__(f"{feature} needs an optional package: pip install 'wsiseg[{extra}]'")
 
 
+class PluginError(ConfigurationError):
+    """A plug-in that is asked for cannot be used; the message names its package."""
+
+
 class SlideError(WsisegError):
     """A slide cannot be used; the message names the file."""
 

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wsiseg.errors import ConfigurationError
-from wsiseg.features.definitions import ALL_SETS, DEFAULT_SETS, FeatureSet
+from wsiseg.features.definitions import DEFAULT_SETS
+from wsiseg.features.plugged import in_order, set_names
 from wsiseg.features.vectors import stated_stains
 from wsiseg.listing.entry import (
     TISSUE_METHODS,
@@ -22,12 +23,16 @@ from wsiseg.listing.entry import (
 )
 from wsiseg.listing.paths import list_slides
 from wsiseg.models.device import AUTO, is_device
+from wsiseg.models.semantic.files import is_semantic_folder
+from wsiseg.models.zoo import settle_name
+from wsiseg.plugins import plugins
 from wsiseg.quality.fields import Fault
 from wsiseg.stain import Vector
 
 __all__ = [
     "DEFAULT_EXPORTS",
     "DEFAULT_MODEL",
+    "EXPORTS",
     "TISSUE_METHODS",
     "Export",
     "Job",
@@ -35,7 +40,10 @@ __all__ = [
     "read_job",
 ]
 
-Export = Literal[
+Export = str
+"""Name of an export: one of ``EXPORTS``, or of a plug-in."""
+
+EXPORTS: tuple[Export, ...] = (
     "table",
     "geojson",
     "tissue",
@@ -46,7 +54,8 @@ Export = Literal[
     "anndata-zarr",
     "spatialdata",
     "annotations",
-]
+    "tissue-table",
+)
 DEFAULT_EXPORTS: tuple[Export, ...] = ("table", "geojson", "tissue", "labels", "overview")
 
 DEFAULT_MODEL = "nuclei-he"
@@ -56,9 +65,13 @@ MAX_JOB_BYTES = 64 << 20
 
 
 def _known_tissue(value: str) -> str:
-    """A method, or the full path of a file of regions that is there."""
-    if value not in TISSUE_METHODS and not Path(value).is_file():
-        raise ValueError(f"{value} is neither {' nor '.join(TISSUE_METHODS)}, nor a file")
+    """A method, or the full path of a file of regions or of a tissue network that is there."""
+    path = Path(value)
+    if value not in TISSUE_METHODS and not path.is_file() and not is_semantic_folder(path):
+        raise ValueError(
+            f"{value} is none of {', '.join(TISSUE_METHODS)}, nor a file of regions, nor the "
+            "folder of a tissue network"
+        )
     return whole_path(value)
 
 
@@ -77,13 +90,24 @@ def _feature_sets(value: object) -> object:
         if len(names) > 1:
             raise ValueError("none cannot be combined with other sets of features")
         return ()
-    unknown = [name for name in names if name not in ALL_SETS]
+    unknown = [name for name in names if name not in set_names()]
     if unknown:
         raise ValueError(
-            f"there is no set of features {', '.join(unknown)}; there are {', '.join(ALL_SETS)} "
+            f"there is no set of features {', '.join(unknown)}; there are {', '.join(set_names())} "
             "and none"
         )
-    return tuple(name for name in ALL_SETS if name in names)
+    return in_order(names)
+
+
+def _known_export(name: str) -> str:
+    there = (*EXPORTS, *plugins("exporters"))
+    if name not in there:
+        raise ValueError(f"there is no export {name!r}; there are {', '.join(there)}")
+    return name
+
+
+def _settled_model(name: str) -> str:
+    return settle_name(name)
 
 
 def _usable(vectors: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
@@ -114,12 +138,12 @@ class Job(BaseModel):
     slides
         The slides, or plain paths.
     model
-        Name of the segmenter.
+        Name of the segmenter, or the file or folder of one.
     channel, mpp, tissue
         What holds for every slide that has no entry of its own.
     include, exclude
-        Classes or names of the regions in a tissue file that count as tissue (all, where
-        empty) and that are cut out of it.
+        Classes or names of the regions in a tissue file, or classes of a tissue network, that
+        count as tissue (all, or those the network says, where empty) and that are cut out of it.
     reader
         ``"auto"`` or the name of a reader.
     damaged
@@ -147,6 +171,8 @@ class Job(BaseModel):
         Side of a tile in frame pixels; ``None``: the model's own.
     commercial
         Refuse a model whose weights or training data forbid commercial use.
+    trust
+        Run a model that can run code of its maker's (:mod:`wsiseg.models.trust`).
     device
         What the model runs on: ``"auto"`` (a graphics card where there is one that it can use),
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
@@ -155,7 +181,7 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slides: tuple[Annotated[SlideEntry, BeforeValidator(_as_entry)], ...] = Field(min_length=1)
-    model: str = DEFAULT_MODEL
+    model: Annotated[str, AfterValidator(_settled_model)] = DEFAULT_MODEL
     channel: str | None = None
     mpp: Annotated[float, Field(gt=0)] | None = None
     tissue: Annotated[str, AfterValidator(_known_tissue)] = "auto"
@@ -164,14 +190,15 @@ class Job(BaseModel):
     reader: str = "auto"
     damaged: Literal["fail", "fill"] = "fail"
     gate: tuple[Fault, ...] = ()
-    features: Annotated[tuple[FeatureSet, ...], BeforeValidator(_feature_sets)] = DEFAULT_SETS
+    features: Annotated[tuple[str, ...], BeforeValidator(_feature_sets)] = DEFAULT_SETS
     stain_vectors: Annotated[tuple[Vector, Vector], AfterValidator(_usable)] | None = None
     classifier: Annotated[str, AfterValidator(_known_file)] | None = None
-    exports: tuple[Export, ...] = DEFAULT_EXPORTS
+    exports: tuple[Annotated[Export, AfterValidator(_known_export)], ...] = DEFAULT_EXPORTS
     ngff: Literal["0.5", "0.4"] = "0.5"
     split_um: Annotated[float, Field(gt=0)] | None = None
     core: Annotated[int, Field(ge=64, le=4096)] | None = None
     commercial: bool = False
+    trust: bool = False
     device: Annotated[str, AfterValidator(_known_device)] = AUTO
 
     @classmethod
@@ -244,8 +271,8 @@ def read_job(path: str | Path, paths: Iterable[str | Path] = (), **settings: obj
         values["tissue"] = from_folder(base, values["tissue"])
     if isinstance(values.get("classifier"), str):
         values["classifier"] = str(base / values["classifier"])
-    if isinstance(values.get("model"), str) and (base / values["model"]).is_dir():
-        values["model"] = str(base / values["model"])
+    if isinstance(values.get("model"), str):
+        values["model"] = settle_name(values["model"], base)
     named = list_slides(paths)
     try:
         slides = values.pop("slides", None)

@@ -16,6 +16,7 @@ from wsiseg.archive.look import Kind, Looked, Problem, look
 from wsiseg.errors import ConfigurationError
 from wsiseg.files import write_json, writing
 from wsiseg.job import Job
+from wsiseg.models.trust import require_trusted
 from wsiseg.models.zoo import load_segmenter
 
 ADVICE: Mapping[Kind, tuple[str, str]] = {
@@ -115,6 +116,7 @@ def check(
         If there is no such model.
     """
     begin = time.perf_counter()
+    require_trusted(job.model, trust=job.trust)
     segmenter = load_segmenter(job.model)
     found: dict[int, Looked] = {}
     with ThreadPoolExecutor(threads or 2 * (os.cpu_count() or 1)) as pool:

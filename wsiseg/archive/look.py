@@ -27,11 +27,13 @@ from wsiseg.export.regions import read_regions
 from wsiseg.geometry import Box, Size
 from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
 from wsiseg.models.segmenter import Segmenter
+from wsiseg.models.semantic.files import find_semantic, is_semantic_folder
 from wsiseg.pipeline.prepare import lay_out
+from wsiseg.slides.chunked import CHUNK
 from wsiseg.slides.probe import open_reader
 from wsiseg.slides.reader import SlideFacts, SlideReader
 from wsiseg.slides.resolution import HOW_TO_STATE, NOT_STATED
-from wsiseg.slides.slide import CHUNK, Slide, file_fingerprint
+from wsiseg.slides.slide import Slide, file_fingerprint
 from wsiseg.slides.tiff_structure import FETCH_AGAIN, check_tiff, is_tiff
 from wsiseg.stain import measure_stains
 
@@ -230,9 +232,13 @@ def _tissue_problems(entry: SlideEntry, known: set[Kind]) -> list[Problem]:
     """Whether the regions of a slide can be used, unless that is known already."""
     if entry.tissue in (None, *TISSUE_METHODS) or "tissue" in known:
         return []
+    place = Path(str(entry.tissue))
     try:
-        read_regions(Path(str(entry.tissue)))
-    except ConfigurationError as error:
+        if is_semantic_folder(place):
+            find_semantic(str(place))
+        else:
+            read_regions(place)
+    except (ConfigurationError, ModelError) as error:
         return [Problem("tissue", str(error), fails=True)]
     return []
 

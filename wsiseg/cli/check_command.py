@@ -32,7 +32,9 @@ def check(
     ] = None,
     channel: Annotated[str | None, typer.Option(help="Channel to segment, as for run.")] = None,
     reader: Annotated[str, typer.Option(help="auto, openslide or tiffslide.")] = "auto",
-    tissue: Annotated[str, typer.Option(help="auto, none, or a GeoJSON, as for run.")] = "auto",
+    tissue: Annotated[
+        str, typer.Option(help="How tissue is found: a method, a network or a GeoJSON, as for run.")
+    ] = "auto",
     damaged: Annotated[str, typer.Option(help="fail or fill, as for run.")] = "fail",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Slides looked at together. Default: two a core.")

@@ -29,6 +29,9 @@ def evaluate(
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model to try, with --data.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run a model that can run code of its maker's.")
+    ] = False,
     truth: Annotated[
         Path | None, typer.Option(help="Folder of true label images, with --predicted.")
     ] = None,
@@ -100,6 +103,7 @@ def evaluate(
     from wsiseg.evaluation.groups import Selection, read_split
     from wsiseg.evaluation.metrics import THRESHOLDS
     from wsiseg.evaluation.report import Circumstances, write_evaluation
+    from wsiseg.models.trust import require_trusted
     from wsiseg.models.zoo import load_segmenter
 
     kind = _kind(
@@ -120,6 +124,7 @@ def evaluate(
     )
     with EvaluationProgress(console(stderr=True)) as watch:
         if data and model is not None:
+            require_trusted(model, trust=trust)
             found = evaluate_model(
                 data,
                 load_segmenter(model),

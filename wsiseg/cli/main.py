@@ -21,6 +21,8 @@ from wsiseg.cli.evaluate_command import evaluate
 from wsiseg.cli.job_file import JobFile, job_from_file
 from wsiseg.cli.leading import finish, interruptible, progress
 from wsiseg.cli.measure_command import Features, StainVectors, features, measure, parse_vectors
+from wsiseg.cli.models_command import models
+from wsiseg.cli.plugins_command import plugins, shorten_plugin_warnings
 from wsiseg.cli.qupath_command import qupath
 from wsiseg.cli.report_command import report
 from wsiseg.cli.score_command import score
@@ -54,8 +56,8 @@ Model = Annotated[
     str,
     typer.Option(
         help="Segmenter: nuclei-he, nuclei-he-nc (non-commercial), nuclei-fluo, classical-he, "
-        "classical-fluo, or the folder of a trained one; with +macenko, +vahadane or +reinhard "
-        "behind it the stains are normalised."
+        "classical-fluo, any other of wsiseg models list, or the file or folder of one; with "
+        "+macenko, +vahadane or +reinhard behind it the stains are normalised."
     ),
 ]
 Mpp = Annotated[
@@ -64,18 +66,24 @@ Mpp = Annotated[
 Channel = Annotated[
     str | None, typer.Option(help="Fluorescence channel to segment: its name, or number from 1.")
 ]
-Reader = Annotated[str, typer.Option(help="auto, openslide or tiffslide.")]
+Reader = Annotated[str, typer.Option(help="auto, openslide, tiffslide or a plug-in's.")]
 Tissue = Annotated[
     str,
-    typer.Option(help="auto, none (everything counts), or a GeoJSON of regions from QuPath."),
+    typer.Option(
+        help="auto, classical, tissue (the network of the package), none (everything counts), a "
+        "GeoJSON of regions from QuPath, or the folder of a tissue network."
+    ),
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option(help="Class or name of regions that count as tissue (repeatable; all if none)."),
+    typer.Option(
+        help="Class or name of regions, or class of a tissue network, that counts as tissue "
+        "(repeatable; all if none)."
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option(help="Class or name of regions cut out of the tissue (repeatable)."),
+    typer.Option(help="Class or name of regions, or class, cut out of the tissue (repeatable)."),
 ]
 Damaged = Annotated[
     str,
@@ -96,7 +104,8 @@ ExportNames = Annotated[
     typer.Option(
         "--export",
         help="Output to write (repeatable): table, geojson, tissue, labels, overview (the "
-        "default), csv, anndata, anndata-zarr, spatialdata, annotations (TIAToolbox).",
+        "default), csv, anndata, anndata-zarr, spatialdata, annotations (TIAToolbox), "
+        "tissue-table, or a plug-in's.",
     ),
 ]
 Ngff = Annotated[str, typer.Option(help="OME-Zarr version of the label pyramids: 0.5 or 0.4.")]
@@ -118,6 +127,10 @@ Limit = Annotated[
 Device = Annotated[
     str,
     typer.Option(help="auto (a graphics card where there is one), cpu, cuda or cuda:N."),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run a model that can run code of its maker's (TorchScript...)."),
 ]
 Inline = Annotated[bool, typer.Option("--inline", help="Do everything in this process.")]
 
@@ -171,6 +184,7 @@ def run(
         bool,
         typer.Option("--commercial", help="Refuse models that forbid commercial use."),
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Segment slides and write tables, QuPath overlays, label pyramids and reports.
 
@@ -199,6 +213,7 @@ def run(
         "split_um": split,
         "core": core,
         "commercial": commercial,
+        "trust": trust,
         "device": device,
     }
     if job_file is not None:
@@ -249,12 +264,14 @@ def plan(
     only: Only = None,
     limit: Limit = None,
     workers: Workers = None,
+    trust: Trust = False,
 ) -> None:
     """Say what a run would read, take and write, before it starts. Nothing is written."""
     from wsiseg.cli.display import console, plan_table, show_error
     from wsiseg.cli.plan_rows import plan_rows, total_rows
     from wsiseg.execution.choice import Choice, slide_names
     from wsiseg.execution.estimate import estimate
+    from wsiseg.models.trust import require_trusted
     from wsiseg.store.folders import RunFolder
 
     job = _job(
@@ -268,7 +285,9 @@ def plan(
         exclude=tuple(exclude or ()),
         core=core,
         device=device,
+        trust=trust,
     )
+    require_trusted(job.model, trust=job.trust)
     chosen = Choice(tuple(only or ()), limit).of(slide_names(job), RunFolder(out))
     failed, estimates = False, []
     for entry in chosen.values():
@@ -356,6 +375,8 @@ app.command()(qupath)
 app.command()(unlock)
 app.command()(score)
 app.command()(report)
+app.add_typer(models, name="models")
+app.command()(plugins)
 
 
 @app.command()
@@ -384,6 +405,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: errors that a user can mend are told without a traceback."""
+    shorten_plugin_warnings()
     try:
         # Without its standalone mode, the library returns the code of an exit.
         code = app(standalone_mode=False)

@@ -17,7 +17,7 @@ Features = Annotated[
     typer.Option(
         "--features",
         help="Set of features (repeatable): shape, stain, neighbours, position, texture, graph, "
-        "contour, or none. Default: the first four.",
+        "contour, one of a plug-in's, or none. Default: the first four.",
         show_default=False,
     ),
 ]
@@ -86,14 +86,16 @@ def features(
     import orjson
 
     from wsiseg.cli.display import console
-    from wsiseg.features.definitions import ALL_SETS, DEFAULT_SETS, FEATURES
+    from wsiseg.features.definitions import DEFAULT_SETS
+    from wsiseg.features.plugged import set_names
+    from wsiseg.features.registry import features_of
 
-    unknown = sorted(set(sets or ()) - set(ALL_SETS))
+    unknown = sorted(set(sets or ()) - set(set_names()))
     if unknown:
         raise ConfigurationError(
-            f"there is no set of features {', '.join(unknown)}; there are {', '.join(ALL_SETS)}"
+            f"there is no set of features {', '.join(unknown)}; there are {', '.join(set_names())}"
         )
-    chosen = [feature for feature in FEATURES if not sets or feature.set in sets]
+    chosen = features_of(sets)
     if as_json:
         text = orjson.dumps([asdict(feature) for feature in chosen], option=orjson.OPT_INDENT_2)
         typer.echo(text.decode())

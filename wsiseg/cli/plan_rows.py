@@ -17,7 +17,8 @@ def plan_rows(found: Estimate, out: Path) -> dict[str, str]:
     grid = plan.grid
     return {
         "Frame": f"{grid.frame.size.width:,} x {grid.frame.size.height:,} px "
-        f"at {grid.frame.mpp.mean:.4g} µm/px, from level {plan.level} by {plan.reader}",
+        f"at {grid.frame.mpp.mean:.4g} µm/px, from level {plan.level} by {plan.reader}"
+        + (f", decoded at 1/{plan.reduction}" if plan.reduction > 1 else ""),
         "Tissue": f"{tissue.area_mm2():.2f} mm² of {plan.level0.area_mm2:.2f} mm²",
         "Tiles": f"{len(plan.tiles):,} of {grid.core} px, halo {grid.halo} px, "
         f"in {len(plan.blocks()):,} blocks",

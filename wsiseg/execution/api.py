@@ -19,10 +19,12 @@ from wsiseg.execution.journal import Journal
 from wsiseg.execution.memory import MemoryWatch
 from wsiseg.execution.progress import Progress, Start
 from wsiseg.execution.survey import Left, described, require_same_settings, survey
+from wsiseg.features.plugged import plugged_sets
 from wsiseg.files import sweep
 from wsiseg.job import Job
 from wsiseg.models.device import require_device
 from wsiseg.models.licence import require_commercial
+from wsiseg.models.trust import require_trusted
 from wsiseg.models.zoo import load_segmenter, settle_device
 from wsiseg.pipeline.exports import require_exports
 from wsiseg.pipeline.report import versions
@@ -116,6 +118,7 @@ def run(
     """
     if not isinstance(job, Job):
         raise ConfigurationError("run takes a job: wsiseg.run(wsiseg.Job.of('slide.svs'), 'out')")
+    require_trusted(job.model, trust=job.trust)
     if job.commercial:
         require_commercial(load_segmenter(job.model, job.device).spec)
     where = _where(workers, cluster, inline=inline)
@@ -171,6 +174,7 @@ def export_run(
     orders = {
         name: _order_again(slide, settings) for name, slide in _finished(folder, slides).items()
     }
+    _require_trusted_again(orders)
     where = _where(workers, cluster, inline=inline)
     return _lead(folder, lambda _: orders, where, progress)
 
@@ -212,8 +216,21 @@ def measure_run(
         name: replace(_order_again(slide, settings), stale_only=True)
         for name, slide in _finished(folder, slides).items()
     }
+    _require_trusted_again(orders)
     where = _where(workers, cluster, inline=inline)
     return _lead(folder, lambda _: orders, where, progress)
+
+
+def _require_trusted_again(orders: Mapping[str, Order]) -> None:
+    """Ask again for trust in the models of a run: its manifest may be of anybody's making.
+
+    Raises
+    ------
+    ModelError
+        If one can run code and is not trusted.
+    """
+    for model in sorted({order.job.model for order in orders.values()}):
+        require_trusted(model, trust=False)
 
 
 def _finished(folder: RunFolder, slides: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
@@ -256,6 +273,7 @@ def _lead(
         reading = [n for n, found in left.items() if found.work not in ("whole", "exports")]
         copied = announced(folder, scratch, [orders[name].entry.place for name in reading])
         require_exports({name for order in orders.values() for name in order.job.exports})
+        plugged_sets({name for order in orders.values() for name in order.job.features})
         crew = plan_crew(orders.values(), where)
         for name, order in orders.items():
             manifest["slides"].setdefault(name, _entry(order, "pending"))

@@ -31,7 +31,7 @@ from wsiseg.pipeline.block import BlockTask
 from wsiseg.pipeline.exports import Exported, ExportSettings
 from wsiseg.pipeline.measuring import Measured, MeasureSettings, Surveyed
 from wsiseg.pipeline.plan import read_plan
-from wsiseg.pipeline.report import damaged_places, slide_report
+from wsiseg.pipeline.report import damaged_places, slide_report, told_speed
 from wsiseg.pipeline.stitching import Stitched
 from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.folders import RunFolder, SlideFolder
@@ -396,6 +396,7 @@ class Driver:
         report["seconds"]["measure"] = slide.measure_seconds
         seconds = time.perf_counter() - slide.began
         report["wall_seconds"] = seconds
+        report["speed"] = told_speed(report, seconds)
         report["nuclear_area_um2"] = median_nuclear_area(slide.folder)
         thumbnail(slide.folder)
         report["storage_retries"] = self._agenda.retries(slide.name)

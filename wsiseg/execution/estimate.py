@@ -16,6 +16,9 @@ from wsiseg.slides.slide import open_slide
 EXPORT_CELLS_PER_SECOND = 20_000
 """What stitching and the default exports manage, see ``benchmarks/exports.py``."""
 
+MEASURED_CELLS_PER_SECOND = 18_000
+"""Nuclei whose default features a process measures, see ``benchmarks/features.py``."""
+
 MEASURED_TILES = 3
 """Tiles that are segmented to see what one costs."""
 
@@ -93,6 +96,7 @@ def estimate(entry: SlideEntry, job: Job, workers: int | None = None) -> Estimat
         memory_bytes=memory.total,
         seconds=sum(prepared.seconds.values())
         + tiles * tile_seconds / count
+        + (cells / MEASURED_CELLS_PER_SECOND / count if job.features else 0.0)
         + cells / EXPORT_CELLS_PER_SECOND,
         megapixels=pixels / 1e6,
     )
@@ -108,12 +112,12 @@ def _measure(session: Session) -> tuple[float, float]:
         places[len(places) * part // (2 * MEASURED_TILES)]
         for part in range(1, 2 * MEASURED_TILES, 2)
     ]
-    first = grid.tile(*chosen[0])
+    first = session.fitted(grid.tile(*chosen[0]))
     # Whatever is compiled or loaded on first use is not part of a tile's cost.
-    segment_tile(first, session.segment([session.read(first.window)], Clock())[0], rules)
+    segment_tile(first, session.segment(first.window, Clock()), rules)
     begin, found = time.perf_counter(), 0
     for place in chosen:
-        tile = grid.tile(*place)
-        (instances,) = session.segment([session.read(tile.window)], Clock())
+        tile = session.fitted(grid.tile(*place))
+        instances = session.segment(tile.window, Clock())
         found += len(segment_tile(tile, instances, rules)[0])
     return (time.perf_counter() - begin) / len(chosen), found / len(chosen)

@@ -13,8 +13,9 @@ from wsiseg.errors import ConfigurationError, StoreError
 from wsiseg.features.registry import dictionary
 from wsiseg.files import read_json
 from wsiseg.job import Export
-from wsiseg.pipeline.exports import FILES, SPLIT_FOLDER
+from wsiseg.pipeline.exports import FILES, SPLIT_FOLDER, file_of
 from wsiseg.pipeline.plan import read_plan
+from wsiseg.plugins import plugins
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.features import MeasuredCells
 from wsiseg.store.folders import RunFolder, SlideFolder, read_manifest
@@ -67,10 +68,12 @@ class Run:
         StoreError
             If it was not written.
         """
-        if export not in FILES:
-            raise ConfigurationError(f"there is no export {export!r}; there are {', '.join(FILES)}")
+        known = (*FILES, *plugins("exporters"))
+        if export not in known:
+            raise ConfigurationError(f"there is no export {export!r}; there are {', '.join(known)}")
         folder = self._slide(slide).root
-        names = (FILES[export], SPLIT_FOLDER) if export == "geojson" else (FILES[export],)
+        single = file_of(export)
+        names = (single, SPLIT_FOLDER) if export == "geojson" else (single,)
         for name in names:
             if (folder / name).exists():
                 return folder / name

@@ -37,7 +37,7 @@ from wsiseg.pipeline.plan import key_of, read_plan
 from wsiseg.pipeline.prepare import Prepared, prepare_in
 from wsiseg.pipeline.session import forget_sessions
 from wsiseg.pipeline.stitching import MEASURES, Stitched, stitch_slide
-from wsiseg.slides.slide import Damage
+from wsiseg.slides.chunked import Damage
 from wsiseg.store.blocks import BlockRecord, committed_blocks
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder

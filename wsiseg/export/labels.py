@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import zarr
@@ -58,6 +58,19 @@ _Draw = Callable[[Box], NDArray[Any] | None]
 """The pixels ``[y, x]`` of a box at full resolution; ``None`` where all are background."""
 
 
+class Codes(Protocol):
+    """Pixels uint8 ``[y, x]``: an array, or what gives its squares as one does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(height, width)``."""
+        ...
+
+    def __getitem__(self, place: tuple[slice, slice], /) -> NDArray[np.uint8]:
+        """The pixels of a square."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TissueLabels:
     """Tissue as a label image.
@@ -65,14 +78,14 @@ class TissueLabels:
     Attributes
     ----------
     codes
-        uint8 ``[y, x]``: why a pixel counts as tissue, or why not; 0 is background.
+        Why a pixel counts as tissue, or why not; 0 is background.
     frame
         The frame of ``codes``; shares its corner with the slide.
     values
         ``(code, meaning, (r, g, b, a))`` for every code there may be.
     """
 
-    codes: NDArray[np.uint8]
+    codes: Codes
     frame: Frame
     values: tuple[tuple[int, str, tuple[int, int, int, int]], ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,53 @@ def write_tissue_geojson(
     StoreError
         If the file cannot be written.
     """
+    features = _annotations(polygons, info, class_name, color, names)
+    _write_features(path, features)
+    return len(features)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRegions:
+    """All regions of one class: shapely Polygons or MultiPolygons in level-0 pixels."""
+
+    class_name: str
+    color: tuple[int, int, int]
+    polygons: Sequence[Any]
+
+
+def write_classes_geojson(path: Path, groups: Iterable[ClassRegions], info: CellsInfo) -> int:
+    """Write regions of several classes, as :func:`write_tissue_geojson` those of one.
+
+    Returns
+    -------
+    The number of annotations written.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    features = [
+        feature
+        for group in groups
+        for feature in _annotations(group.polygons, info, group.class_name, group.color, None)
+    ]
+    _write_features(path, features)
+    return len(features)
+
+
+def _annotations(
+    polygons: Iterable[Any],
+    info: CellsInfo,
+    class_name: str,
+    color: tuple[int, int, int],
+    names: Sequence[str] | None,
+) -> list[dict[str, object]]:
     given = np.asarray(list(polygons), object)
     parts, owner = polygon_parts(on_lattice(given, info.origin_px))
     drawn = from_lattice(parts).to_shapely()
     fine = shapely.is_valid(drawn)
-    features = []
+    features: list[dict[str, object]] = []
     for number, (polygon, whose) in enumerate(zip(drawn[fine], owner[fine], strict=True)):
         properties: dict[str, object] = {
             "objectType": "annotation",
@@ -114,10 +156,13 @@ def write_tissue_geojson(
                 "properties": properties,
             }
         )
+    return features
+
+
+def _write_features(path: Path, features: Sequence[Mapping[str, object]]) -> None:
     text = orjson.dumps({"type": "FeatureCollection", "features": features})
     with writing(path) as temporary:
         temporary.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
-    return len(features)
 
 
 def read_regions(path: Path) -> list[Region]:

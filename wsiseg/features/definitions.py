@@ -56,7 +56,7 @@ class Feature:
     name
         Of the column, or the pattern of several.
     set
-        The set it belongs to.
+        The set it belongs to: a :data:`FeatureSet`, or one of a plug-in.
     unit
         ``""`` for a bare number.
     definition
@@ -66,7 +66,7 @@ class Feature:
     """
 
     name: str
-    set: FeatureSet
+    set: str
     unit: str
     definition: str
     source: str = ""

@@ -27,6 +27,7 @@ from wsiseg.features.neighbours import (
     nearest_columns,
     settle_nearest,
 )
+from wsiseg.features.plugged import PluggedColumns, measure_plugged
 from wsiseg.features.position import Outlines, signed_distances
 from wsiseg.features.registry import columns_of
 from wsiseg.features.texture import texture_statistics
@@ -62,6 +63,8 @@ class Recipe:
         Which of them shows nuclei: its texture is measured.
     texture_limits
         Intensities of that channel that the grey levels lie between.
+    plugged
+        Sets of plug-ins, measured besides.
     """
 
     sets: tuple[FeatureSet, ...]
@@ -70,6 +73,7 @@ class Recipe:
     channels: tuple[str, ...] = ()
     nuclear: int = 0
     texture_limits: tuple[float, float] = (0.0, 1.0)
+    plugged: tuple[PluggedColumns, ...] = ()
 
     @property
     def stain_names(self) -> tuple[str, ...]:
@@ -79,24 +83,26 @@ class Recipe:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns, in order."""
-        return columns_of(
+        own = columns_of(
             self.sets,
             stains=self.stain_names,
             channels=self.channels,
             classes=self.classes,
         )
+        return (*own, *(name for one in self.plugged for name in one.columns))
 
     @property
     def reads_pixels(self) -> bool:
         """Whether the slide's pixels are needed."""
-        return bool(PIXEL_SETS.intersection(self.sets))
+        return bool(PIXEL_SETS.intersection(self.sets)) or any(one.pixels for one in self.plugged)
 
     @property
     def margin_um(self) -> float:
         """How far around cells others must be known."""
         margins = {"stain": RING_UM, "texture": RING_UM, "neighbours": REACH_UM}
         margins["graph"] = GRAPH_MARGIN_UM
-        return max((margins.get(name, 0.0) for name in self.sets), default=0.0)
+        own = [margins.get(name, 0.0) for name in self.sets]
+        return max((*own, *(one.margin_um for one in self.plugged)), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ def measure_cells(
     points = around.cells.centroids * (mpp.x, mpp.y)
     own = points[around.own]
     columns: Columns = {}
-    if recipe.reads_pixels:
+    if PIXEL_SETS.intersection(recipe.sets):
         columns |= _measure_pixels(around, recipe, place)
     if "neighbours" in recipe.sets:
         counted, nearest = measure_neighbours(points, around.cells.class_index, around.own)
@@ -176,6 +182,8 @@ def measure_cells(
     if "contour" in recipe.sets:
         chosen_cells = np.arange(around.own.start, around.own.stop)
         columns |= measure_contours(around.cells.polygons.take(chosen_cells), mpp)
+    for one in recipe.plugged:
+        columns |= measure_plugged(one, around, place)
     return {name: columns[name] for name in recipe.columns}
 
 
@@ -190,7 +198,8 @@ def frame_boxes(cells: CellBatch, info: CellsInfo) -> NDArray[np.int64]:
 def _measure_pixels(around: Neighbourhood, recipe: Recipe, place: Surroundings) -> Columns:
     """Stain and texture, square by square."""
     count = around.own.stop - around.own.start
-    pixels = replace(recipe, sets=tuple(name for name in recipe.sets if name in PIXEL_SETS))
+    sets = tuple(name for name in recipe.sets if name in PIXEL_SETS)
+    pixels = replace(recipe, sets=sets, plugged=())
     out = {name: np.full(count, np.nan, np.float32) for name in pixels.columns}
     cells = around.cells
     boxes = frame_boxes(cells, place.info)

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 
-from wsiseg.features.definitions import FEATURES, STAINS, Feature, FeatureSet
+from wsiseg.errors import PluginError
+from wsiseg.features.definitions import ALL_SETS, FEATURES, STAINS, Feature, FeatureSet
+from wsiseg.features.plugged import describe_plugged, plugged_features
+from wsiseg.plugins import plugins, warn_of
 
 _LONGEST_NAME = 32
 _BASIC_SHAPES = frozenset(
@@ -38,7 +41,7 @@ _PATTERNS = [
 
 
 def describe(column: str) -> Feature | None:
-    """What a column means; ``None`` if it is no feature of wsiseg."""
+    """What a column means; ``None`` if it is no feature of wsiseg or of a plug-in."""
     if column in _PLAIN:
         return _PLAIN[column]
     for pattern, feature in _PATTERNS:
@@ -46,7 +49,28 @@ def describe(column: str) -> Feature | None:
         if found:
             text = feature.definition.replace("{stain}", found[1]).replace("{channel}", found[1])
             return replace(feature, name=column, definition=text)
-    return None
+    return describe_plugged(column)
+
+
+def features_of(sets: Sequence[str] | None = None) -> list[Feature]:
+    """The features of some sets, or of all that can be used; some names are patterns.
+
+    Raises
+    ------
+    PluginError
+        If a set that is named is of a plug-in that cannot be used.
+    """
+    found = [feature for feature in FEATURES if not sets or feature.set in sets]
+    for name in plugins("features"):
+        if name in ALL_SETS or (sets and name not in sets):
+            continue
+        try:
+            found += plugged_features(name)
+        except PluginError as error:
+            if sets:
+                raise
+            warn_of(error)
+    return found
 
 
 def dictionary(columns: Iterable[str]) -> list[dict[str, str]]:

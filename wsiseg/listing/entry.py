@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from wsiseg.errors import ConfigurationError
 from wsiseg.listing.table import MAX_COLUMNS, MAX_FIELD
 
-TISSUE_METHODS = ("auto", "none")
+TISSUE_METHODS = ("auto", "classical", "none", "tissue")
+"""Ways to find tissue that need no file: what suits best, by optical density or glow, everything,
+and the tissue network of the package."""
 
 Stain = Literal["HE", "HDAB"]
 
@@ -27,7 +29,7 @@ def _real(path: Path) -> Path:
 
 
 def whole_path(value: str) -> str:
-    """A method, or the full path of a file of regions."""
+    """A method, or the full path of a file of regions or of a network."""
     return value if value in TISSUE_METHODS else str(_real(Path(value)))
 
 
@@ -67,8 +69,8 @@ class SlideEntry(BaseModel):
     channel
         Name or number (from 1) of the fluorescence channel to segment.
     tissue
-        ``"auto"``, ``"none"`` or a GeoJSON of regions, in place of the job's. A file that is not
-        there fails the slide, not the job.
+        One of ``TISSUE_METHODS``, a GeoJSON of regions or the folder of a tissue network, in place
+        of the job's. One that is not there fails the slide, not the job.
     stain
         ``"HE"`` (haematoxylin and eosin) or ``"HDAB"`` (haematoxylin and DAB), where it is known:
         then it is not guessed from the colours.
@@ -132,7 +134,7 @@ def entry_from(values: Mapping[str, Any], base: Path, where: str) -> SlideEntry:
 
 
 def from_folder(base: Path, tissue: str) -> str:
-    """A method as it is, or a path of regions that counts from a folder."""
+    """A method as it is, or a path that counts from a folder."""
     return tissue if tissue in TISSUE_METHODS else str(base / tissue)
 
 

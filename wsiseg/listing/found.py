@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wsiseg.errors import ConfigurationError
 from wsiseg.listing.table import MAX_SLIDES, too_many
+from wsiseg.slides.plugged import plugged_suffixes
 from wsiseg.slides.tiff_structure import is_tiff
 
 SLIDE_SUFFIXES = frozenset(
@@ -153,7 +154,7 @@ def _looks_like_slide(path: Path) -> bool:
     if not path.is_file():
         # A link that leads nowhere stands for a slide that is missed; a pipe for none.
         return path.suffix.lower() in SLIDE_SUFFIXES and not path.exists()
-    if path.suffix.lower() in SLIDE_SUFFIXES:
+    if path.suffix.lower() in SLIDE_SUFFIXES or path.suffix.lower() in plugged_suffixes():
         return True
     try:
         return is_tiff(path) or _WHOLE_SLIDE_CLASS in _dicom_head(path)

@@ -1,6 +1,6 @@
-"""Let timm import where the installed torchvision was built for another torch.
+"""Let timm and cellpose import where the installed torchvision was built for another torch.
 
-timm imports torchvision unconditionally and uses none of its operators here. A torchvision wheel
+Both import torchvision unconditionally and use none of its operators here. A torchvision wheel
 built for CUDA beside a CPU build of torch fails to import because two operators are not
 registered; declaring them, without an implementation, is enough for the import. They stay
 unusable. With a matching pair the plain import succeeds and nothing is declared.
@@ -20,12 +20,17 @@ _declared: list[Any] = []
 
 def import_timm() -> Any:
     """The module ``timm``, whether or not torchvision fits torch."""
-    if "timm" not in sys.modules:
+    return import_fitted("timm")
+
+
+def import_fitted(name: str) -> Any:
+    """A module that imports torchvision, whether or not that fits torch."""
+    if name not in sys.modules:
         try:
             importlib.import_module("torchvision")
         except (ImportError, RuntimeError):
             _declare_operators()
-    return importlib.import_module("timm")
+    return importlib.import_module(name)
 
 
 def _declare_operators() -> None:

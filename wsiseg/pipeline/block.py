@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
-from wsiseg.pipeline.feed import prefetched
+from wsiseg.models.segmenter import Prediction
+from wsiseg.pipeline.feed import Behind, prefetched
 from wsiseg.pipeline.ledger import Ledger
-from wsiseg.pipeline.session import Clock, Session, open_session
+from wsiseg.pipeline.session import Clock, Session, open_session, totals
 from wsiseg.pipeline.tile import segment_tile
 from wsiseg.slides.reader import Pixels
 from wsiseg.store.blocks import BlockRecord, committed_block, write_block
@@ -57,9 +60,15 @@ def run_block(run: RunFolder, task: BlockTask) -> BlockRecord:
 
 
 def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockRecord]:
-    """The candidates of a block and its record."""
-    clock, reading = Clock(), Clock()
-    rules = session.rules(clock)
+    """The candidates of a block and its record.
+
+    While the model works on some tiles, the next are read in one thread and the last are decoded
+    and sorted out in another.
+    """
+    begin = time.perf_counter()
+    # A clock a thread: each counts alone.
+    reading, predicting, finishing = Clock(), Clock(), Clock()
+    rules = session.rules(finishing)
     ledger, parts = Ledger(), []
 
     def read(tile: Tile) -> Pixels:
@@ -68,31 +77,39 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         reading.add("read", begin)
         return pixels
 
-    batch = session.segmenter.spec.batch
-    coming = prefetched(block.tiles, read, ahead=batch)
-    while group := list(islice(coming, batch)):
-        found_in = session.segment([pixels for _, pixels in group], clock)
-        for (tile, _), instances in zip(group, found_in, strict=True):
+    def finish(tiles: Sequence[Tile], prediction: Prediction, shape: tuple[int, int]) -> None:
+        for tile, instances in zip(
+            tiles, session.decode(prediction, shape, finishing), strict=True
+        ):
             begin = time.perf_counter()
-            before = sum(clock.seconds.values())
+            before = sum(finishing.seconds.values())
             candidates, counts = segment_tile(tile, instances, rules)
             # What wider windows took is charged to their own stages.
-            clock.add("own", begin + sum(clock.seconds.values()) - before)
+            finishing.add("own", begin + sum(finishing.seconds.values()) - before)
             ledger.add(counts)
             parts.append(candidates)
+
+    batch = session.segmenter.spec.batch
+    coming = prefetched(map(session.fitted, block.tiles), read, ahead=batch)
+    with Behind() as behind:
+        while group := list(islice(coming, batch)):
+            windows = [pixels for _, pixels in group]
+            prediction = session.predict(windows, predicting)
+            tiles, shape = [tile for tile, _ in group], windows[0].shape[:2]
+            behind.do(partial(finish, tiles, prediction, (shape[0], shape[1])))
     found = Candidates.concatenate(parts)
     found = found.take(found.first_of_equals())
-    clock.seconds["read"] = clock.seconds.get("read", 0.0) + reading.seconds.get("read", 0.0)
     record = BlockRecord(
         key=session.plan.block_key,
         name=block.name,
         count=len(found),
         extent=_extent(found),
         ledger=ledger.to_dict(),
-        seconds=clock.seconds,
+        seconds=totals([reading.seconds, predicting.seconds, finishing.seconds]),
         # All that this process has met on the slide so far, re-reads included.
         damage=tuple(damage.plain() for damage in session.slide.damage),
         remarks=session.remarks(),
+        span=time.perf_counter() - begin,
     )
     return found, record
 

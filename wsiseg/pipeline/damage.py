@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsiseg.geometry import Box
-from wsiseg.slides.slide import CHUNK, Damage, Slide, open_slide
+from wsiseg.slides.chunked import CHUNK, Damage
+from wsiseg.slides.slide import Slide, open_slide
 
 
 def require_lasting(path: Path, reader: str, mpp: float | None, damage: Iterable[Damage]) -> None:
@@ -42,10 +43,10 @@ def require_lasting(path: Path, reader: str, mpp: float | None, damage: Iterable
 
 
 def _read_as_chunk(slide: Slide, box: Box) -> None:
-    """Read a level-0 box from every level of which it can be one chunk."""
-    for level in slide.facts.levels:
-        side = max(box.width, box.height) / level.downsample
-        if side > CHUNK + 1:
+    """Read a level-0 box from everything of which it can be one chunk."""
+    for source in slide.sources:
+        downsample = slide.downsample(source)
+        if max(box.width, box.height) * source.reduction / downsample > CHUNK + 1:
             continue
-        frame = slide.level0.at(slide.level0.mpp.times(level.downsample))
+        frame = slide.level0.at(slide.level0.mpp.times(downsample))
         slide.read(slide.level0.box_in(box, frame), frame)

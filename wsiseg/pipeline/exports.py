@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -19,22 +19,27 @@ from wsiseg.export.annotation_store import write_annotation_store
 from wsiseg.export.geojson import write_cells_geojson, write_cells_geojson_split
 from wsiseg.export.labels import TissueLabels, write_labels
 from wsiseg.export.overview import OverviewInput, write_overview
-from wsiseg.export.regions import write_tissue_geojson
+from wsiseg.export.plugged import exported_file, write_plugged
+from wsiseg.export.regions import ClassRegions, write_classes_geojson, write_tissue_geojson
 from wsiseg.export.scverse import write_anndata, write_spatialdata
 from wsiseg.export.tables import write_cells_parquet
 from wsiseg.export.text_table import write_csv
+from wsiseg.export.tissue_table import write_tissue_table
 from wsiseg.features.registry import measurements
 from wsiseg.files import stored_bytes
 from wsiseg.job import Export
 from wsiseg.pipeline.measuring import MeasureSettings
 from wsiseg.pipeline.plan import SlidePlan, key_of
 from wsiseg.pipeline.stitching import MEASURES
+from wsiseg.plugins import origins
 from wsiseg.slides.slide import open_slide
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.features import MeasuredCells
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue
 from wsiseg.tissue import TissueCode, TissueMask
+from wsiseg.tissue.labels import ClassCodes, class_values
+from wsiseg.tissue.outlines import outline_classes
 
 FILES: Mapping[Export, str] = {
     "table": "cells.parquet",
@@ -47,6 +52,7 @@ FILES: Mapping[Export, str] = {
     "anndata-zarr": "cells.anndata.zarr",
     "spatialdata": "cells.spatialdata.zarr",
     "annotations": "cells.db",
+    "tissue-table": "tissue_table.csv",
 }
 """Name of every export in a slide's folder."""
 
@@ -57,6 +63,7 @@ _TABLES: tuple[Export, ...] = (
     "anndata-zarr",
     "spatialdata",
     "annotations",
+    "tissue-table",
 )
 """Exports that carry what the user told of the slide."""
 
@@ -93,20 +100,22 @@ class ExportSettings:
 
     def file(self, name: Export) -> str:
         """File or folder of an export in a slide's folder."""
-        return SPLIT_FOLDER if name == "geojson" and self.split_um else FILES[name]
+        return SPLIT_FOLDER if name == "geojson" and self.split_um else file_of(name)
 
     def key(self, name: Export, segment_key: str) -> str:
         """Hash of what an export depends on."""
         features = self.measure.key(segment_key)
         # Of the features, it shows those of the stains alone.
         stains = self.measure.only("stain").key(segment_key)
+        plugged = origins("exporters", [name] if name not in FILES else [])
         deciding: Mapping[str, object] = {
+            **{n: [dict(self.about), features, origin] for n, origin in plugged.items()},
             "labels": self.ngff,
             "geojson": [self.split_um, stains],
             **{table: [dict(self.about), features] for table in _TABLES},
         }
         own = deciding.get(name)
-        if self.classifier is not None and name in (*_TABLES, "geojson", "overview"):
+        if self.classifier is not None and name in (*_TABLES, "geojson", "overview", *plugged):
             own = [own, load_forest(Path(self.classifier))[1]]
         return key_of({"segment": segment_key, "measures": MEASURES, name: own})
 
@@ -142,14 +151,30 @@ class Exported:
         return same and stored_bytes(folder.root / self.file) == self.stored_bytes
 
 
-def require_exports(names: Iterable[Export]) -> None:
-    """Refuse, before any work, exports whose libraries are not installed.
+def file_of(name: Export) -> str:
+    """Name of an export in a slide's folder, the single form of the GeoJSON.
+
+    Raises
+    ------
+    PluginError
+        If it is of a plug-in that cannot be used.
+    """
+    return FILES[name] if name in FILES else exported_file(name)
+
+
+def require_exports(names: Collection[Export]) -> None:
+    """Refuse, before any work, exports whose libraries are not installed, or whose plug-ins
+    cannot be used.
 
     Raises
     ------
     MissingExtraError
-        If one is not.
+        If a library is not installed.
+    PluginError
+        If a plug-in cannot be used.
     """
+    for name in set(names) - set(FILES):
+        exported_file(name)
     asked = sorted({"anndata", "anndata-zarr", "spatialdata"} & set(names))
     if asked and find_spec("anndata") is None:
         raise MissingExtraError(f"--export {asked[0]}", "tables")
@@ -171,9 +196,13 @@ def write_export(
         "anndata-zarr": partial(_anndata, container="zarr"),
         "spatialdata": _spatialdata,
         "annotations": _annotations,
+        "tissue-table": _tissue_table,
     }
-    notes = writers[name](folder, plan, how)
     file = how.file(name)
+    if name in writers:
+        notes = writers[name](folder, plan, how)
+    else:
+        notes = write_plugged(folder.root / file, _cells(folder, how), name)
     return Exported(
         name=name,
         file=file,
@@ -185,7 +214,11 @@ def write_export(
 
 
 def tissue_labels(mask: TissueMask) -> TissueLabels:
-    """The mask with a meaning and a colour for each of its codes."""
+    """The mask with a meaning and a colour for each of its codes, or the classes it was made
+    from with theirs."""
+    if mask.classes is not None:
+        values = class_values(mask.classes, _TISSUE_COLORS)
+        return TissueLabels(ClassCodes(mask.classes, mask), mask.classes.frame, values)
     return TissueLabels(
         mask.codes,
         mask.frame,
@@ -217,10 +250,26 @@ def _geojson(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> dict[
     return {key: int(value) for key, value in asdict(report).items()}
 
 
-def _tissue(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+def _tissue(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> dict[str, int]:
     mask = read_tissue(folder.tissue, plan.segment_key)
-    polygons = mask.polygons(plan.level0)
-    write_tissue_geojson(_place(folder, "tissue"), polygons, StoredCells(folder.cells).info)
+    place, info = _place(folder, "tissue"), StoredCells(folder.cells).info
+    if mask.classes is None:
+        return {"regions": write_tissue_geojson(place, mask.polygons(plan.level0), info)}
+    outlines = outline_classes(mask.classes, plan.level0)
+    groups = [
+        ClassRegions(entry.name, entry.color, list(outlines.polygons[outlines.classes == number]))
+        for number, entry in enumerate(mask.classes.classes)
+    ]
+    return {
+        "regions": write_classes_geojson(place, groups, info),
+        "pixel_nm": round(1000 * outlines.pixel_um),
+        "tolerance_nm": round(1000 * outlines.tolerance_um),
+    }
+
+
+def _tissue_table(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
+    mask = read_tissue(folder.tissue, plan.segment_key)
+    write_tissue_table(_place(folder, "tissue-table"), _cells(folder, how), mask)
 
 
 def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:

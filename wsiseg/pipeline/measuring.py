@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from wsiseg.cells.batch import CellBatch, CellSource
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import SlideError, StoreError
-from wsiseg.features.definitions import PIXEL_SETS, VERSIONS, FeatureSet
+from wsiseg.features.definitions import ALL_SETS, PIXEL_SETS, FeatureSet
 from wsiseg.features.measure import Neighbourhood, Recipe, Surroundings, frame_boxes, measure_cells
+from wsiseg.features.plugged import in_order, plugged_sets, set_version
 from wsiseg.features.position import Outlines, region_outlines
 from wsiseg.features.registry import plain_names
 from wsiseg.features.vectors import stated_stains
@@ -24,7 +25,7 @@ from wsiseg.pipeline.damage import require_lasting
 from wsiseg.pipeline.plan import SlidePlan, key_of, read_plan
 from wsiseg.pipeline.prepare import read_samples
 from wsiseg.pipeline.stitching import MEASURES
-from wsiseg.slides.reader import Pixels
+from wsiseg.slides.reader import Pixels, SlideFacts
 from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.staging import staged_copy
 from wsiseg.stain import Counterstain, Stains, Vector, measure_stains
@@ -51,16 +52,16 @@ class MeasureSettings:
         user gave them.
     """
 
-    features: tuple[FeatureSet, ...] = ()
+    features: tuple[str, ...] = ()
     stain: str | None = None
     vectors: tuple[Vector, Vector] | None = None
 
     @property
-    def sets(self) -> tuple[FeatureSet, ...]:
+    def sets(self) -> tuple[str, ...]:
         """The sets that are measured after stitching: shapes are there already."""
-        return tuple(name for name in VERSIONS if name in self.features and name != "shape")
+        return tuple(name for name in in_order(self.features) if name != "shape")
 
-    def only(self, *sets: FeatureSet) -> MeasureSettings:
+    def only(self, *sets: str) -> MeasureSettings:
         """The settings for some of the sets alone."""
         kept = tuple(name for name in self.features if name in sets)
         return MeasureSettings(kept, self.stain, self.vectors)
@@ -72,7 +73,7 @@ class MeasureSettings:
             {
                 "segment": segment_key,
                 "shapes": MEASURES,
-                "sets": {name: VERSIONS[name] for name in self.sets},
+                "sets": {name: set_version(name) for name in self.sets},
                 "stain": [self.stain, self.vectors] if pixels else None,
             }
         )
@@ -155,7 +156,7 @@ def measure_part(folder: SlideFolder, key: str, part: int) -> Measured:
     recipe, source = feature_plan.recipe, StoredCells(folder.cells)
     plan = read_plan(folder.plan)
     outlines = _outlines(str(folder.root), plan.segment_key) if "position" in recipe.sets else None
-    read = _reader(folder, plan, recipe) if recipe.reads_pixels else None
+    read = _reader(folder, plan) if recipe.reads_pixels else None
     around = neighbourhood(source, part, recipe.margin_um)
     columns = measure_cells(
         around,
@@ -247,17 +248,18 @@ def _joined(batches: list[CellBatch]) -> CellBatch:
 def _feature_plan(
     folder: SlideFolder, plan: SlidePlan, how: MeasureSettings, classes: int
 ) -> FeaturePlan:
-    key, sets = how.key(plan.segment_key), how.sets
+    key, asked = how.key(plan.segment_key), how.sets
+    sets: tuple[FeatureSet, ...] = tuple(name for name in ALL_SETS if name in asked)
+    plugged = plugged_sets(asked)
     if not PIXEL_SETS.intersection(sets):
-        return FeaturePlan(key, Recipe(sets, classes))
+        return FeaturePlan(key, Recipe(sets, classes, plugged=plugged))
     slide = _slide(str(folder.root), plan.segment_key)
     tissue = read_tissue(folder.tissue, plan.segment_key)
     facts = slide.facts
-    if facts.illumination == "brightfield" and len(facts.channels) >= 3 and facts.dtype == "uint8":
+    if _coloured(facts):
         samples = read_samples(slide, plan.grid.frame, tissue, (0, 1, 2))
-        recipe = Recipe(
-            sets, classes, _stains([s.astype(np.uint8, copy=False) for s in samples], how)
-        )
+        stains = _stains([s.astype(np.uint8, copy=False) for s in samples], how)
+        recipe = Recipe(sets, classes, stains, plugged=plugged)
         return FeaturePlan(key, recipe, how.vectors is not None)
     nuclear = plan.channels[0]
     samples = read_samples(slide, plan.grid.frame, tissue, (nuclear,))
@@ -267,8 +269,15 @@ def _feature_plan(
         channels=plain_names(facts.channels),
         nuclear=nuclear,
         texture_limits=_limits(samples),
+        plugged=plugged,
     )
     return FeaturePlan(key, recipe, channel_names=tuple(facts.channels))
+
+
+def _coloured(facts: SlideFacts) -> bool:
+    """Whether a slide's pixels are read as RGB."""
+    bright = facts.illumination == "brightfield"
+    return bright and len(facts.channels) >= 3 and facts.dtype == "uint8"
 
 
 def _stains(samples: list[NDArray[np.uint8]], how: MeasureSettings) -> Stains:
@@ -303,9 +312,9 @@ class _PlanReader:
         require_lasting(plan.path, plan.reader, plan.stated_mpp, self._slide.damage)
 
 
-def _reader(folder: SlideFolder, plan: SlidePlan, recipe: Recipe) -> _PlanReader:
+def _reader(folder: SlideFolder, plan: SlidePlan) -> _PlanReader:
     slide = _slide(str(folder.root), plan.segment_key)
-    colour = recipe.stains is not None and len(slide.facts.channels) > 3
+    colour = _coloured(slide.facts) and len(slide.facts.channels) > 3
     # All channels are read faster than a choice of them that is all there are.
     return _PlanReader(slide, plan.grid.frame, (0, 1, 2) if colour else None)
 

@@ -39,8 +39,9 @@ class SlidePlan:
     ----------
     path
         The slide file.
-    reader, level
-        The reader, and the stored level that pixels come from: never switched during a run.
+    reader, level, reduction
+        The reader, the stored level that pixels come from, and the whole factor by which it is
+        decoded smaller: never switched during a run.
     stated_mpp
         The pixel size the user stated, if any.
     channels
@@ -66,6 +67,8 @@ class SlidePlan:
         Where the pixel size of level 0 was read.
     appearance
         What the tissue looks like (``pipeline.appearance``).
+    decoder
+        What decodes the pixels, in words.
     """
 
     path: Path
@@ -85,6 +88,8 @@ class SlidePlan:
     mpp_source: str = ""
     appearance: Statistics = field(default_factory=dict)
     device: str = "cpu"
+    reduction: int = 1
+    decoder: str = ""
 
     @property
     def segment_key(self) -> str:
@@ -166,7 +171,7 @@ def segment_facts(
     *,
     fingerprint: str,
     level0: Frame,
-    source: tuple[str, int],
+    source: tuple[str | int, ...],
     channels: tuple[int, ...],
     spec: ModelSpec,
     grid: TileGrid,
@@ -200,6 +205,8 @@ def write_plan(path: Path, plan: SlidePlan) -> None:
             "path": str(plan.path),
             "reader": plan.reader,
             "level": plan.level,
+            "reduction": plan.reduction,
+            "decoder": plan.decoder,
             "stated_mpp": plan.stated_mpp,
             "channels": list(plan.channels),
             "origin_px": list(plan.origin_px),
@@ -262,6 +269,8 @@ def read_plan(path: Path) -> SlidePlan:
             mpp_source=str(value.get("mpp_source", "")),
             appearance={k: tuple(map(float, v)) for k, v in value.get("appearance", {}).items()},
             device=str(value.get("device", "cpu")),
+            reduction=int(value.get("reduction", 1)),
+            decoder=str(value.get("decoder", "")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StoreError(f"{path} is not a plan of wsiseg; delete it and run again") from error

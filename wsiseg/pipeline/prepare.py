@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ from wsiseg.geometry import Box, Frame
 from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
 from wsiseg.models.device import require_device
 from wsiseg.models.segmenter import ModelSpec, ReadsStains, Segmenter, Statistics
-from wsiseg.models.zoo import load_segmenter, settle_device
+from wsiseg.models.semantic.files import BUNDLED
+from wsiseg.models.zoo import (
+    is_plugged,
+    load_segmenter,
+    settle_device,
+    without_normalisation,
+)
 from wsiseg.pipeline.appearance import measure_appearance
 from wsiseg.pipeline.plan import (
     SlidePlan,
@@ -36,8 +42,10 @@ from wsiseg.pipeline.plan import (
     write_plan,
 )
 from wsiseg.pipeline.quality import SlideQuality, measure_quality, write_quality
+from wsiseg.plugins import origins
 from wsiseg.quality.shift import shifts
 from wsiseg.slides.elsewhere import Copy
+from wsiseg.slides.probe import READERS
 from wsiseg.slides.reader import Pixels
 from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.staging import staged_copy
@@ -45,7 +53,15 @@ from wsiseg.stain import Counterstain
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue, write_tissue
 from wsiseg.tiling import TileGrid
-from wsiseg.tissue import TissueCode, TissueMask, find_tissue, tissue_from_regions
+from wsiseg.tissue import (
+    TissueCode,
+    TissueMask,
+    find_tissue,
+    network_facts,
+    require_commercial_tissue,
+    tissue_by_network,
+    tissue_from_regions,
+)
 
 SAMPLE_PX = 512
 SAMPLES = 24
@@ -80,12 +96,12 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         channels, grid, facts = lay_out(slide, segmenter, entry, job)
         frame = grid.frame
         opened = time.perf_counter()
-        tissue = make_tissue(slide, entry, job)
+        tissue = make_tissue(slide, entry, job, device)
         kind = _COUNTERSTAINS[entry.stain] if entry.stain is not None else None
         quality = measure_quality(slide, tissue, kind)
         doubts = quality.warnings() if quality is not None else ()
         if quality is not None:
-            tissue = quality.gated(tissue, job.gate)
+            tissue = replace(quality.gated(tissue, job.gate), classes=tissue.classes)
         found = time.perf_counter()
         samples = read_samples(slide, frame, tissue, channels)
         statistics = _calibrate(segmenter, samples, entry)
@@ -93,7 +109,9 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         plan = SlidePlan(
             path=entry.place,
             reader=slide.facts.reader,
-            level=slide.source_level(frame),
+            level=slide.source(frame).level,
+            reduction=slide.source(frame).reduction,
+            decoder=slide.facts.decoder,
             stated_mpp=entry.mpp,
             channels=channels,
             origin_px=(slide.facts.bounds.x0, slide.facts.bounds.y0)
@@ -143,6 +161,10 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
     else:
         asked = asked_facts(entry, job, load_segmenter(job.model, job.device))
         if key_of(asked) == plan.segment_key:
+            if plan.model != job.model:
+                # The same model by another name or in another place, the one that is there.
+                plan = replace(plan, model=job.model)
+                write_plan(folder.plan, plan)
             try:
                 return Prepared(plan, read_tissue(folder.tissue, plan.segment_key), {})
             except StoreError:
@@ -218,10 +240,13 @@ def choose_channels(slide: Slide, spec: ModelSpec, channel: str | None) -> tuple
     return slide.channel_indices([channel]) if channel is not None else (0,)
 
 
-def make_tissue(slide: Slide, entry: SlideEntry, job: Job) -> TissueMask:
-    """The tissue mask that the job asks for."""
+def make_tissue(slide: Slide, entry: SlideEntry, job: Job, device: str = "cpu") -> TissueMask:
+    """The tissue mask that the job asks for; ``device`` is settled."""
+    network = _tissue_network(entry)
+    if network is not None:
+        return tissue_by_network(slide, network, job.include, job.exclude, device)
     if entry.tissue in TISSUE_METHODS:
-        return find_tissue(slide, "otsu" if entry.tissue == "auto" else "none")
+        return find_tissue(slide, "none" if entry.tissue == "none" else "otsu")
     regions = read_regions(Path(str(entry.tissue)))
     return tissue_from_regions(slide, regions, job.include, job.exclude)
 
@@ -267,22 +292,55 @@ def lay_out(
     facts = segment_facts(
         fingerprint=slide.fingerprint(),
         level0=slide.level0,
-        source=(slide.facts.reader, slide.source_level(grid.frame)),
+        source=_source(slide, grid.frame),
         channels=channels,
         spec=spec,
         grid=grid,
-        tissue=_tissue_facts(entry, job),
+        tissue=_tissue_facts(entry, job, spec.runtime),
     )
     if job.gate:
         facts["gate"] = list(job.gate)
     if entry.stain is not None and isinstance(segmenter, ReadsStains):
         facts["stain"] = entry.stain
+    plugged = _plugged(slide, job)
+    if plugged:
+        facts["plugins"] = plugged
     return channels, grid, facts
 
 
-def _tissue_facts(entry: SlideEntry, job: Job) -> dict[str, Any]:
+def _source(slide: Slide, frame: Frame) -> tuple[str | int, ...]:
+    """Reader, level and, where it is not 1, the factor by which the level is decoded smaller."""
+    source = slide.source(frame)
+    smaller = (source.reduction,) if source.reduction > 1 else ()
+    return slide.facts.reader, source.level, *smaller
+
+
+def _plugged(slide: Slide, job: Job) -> dict[str, str]:
+    """Packages and versions of the plug-ins that a segmentation hangs on."""
+    model, _ = without_normalisation(job.model)
+    segmenters = origins("segmenters", [model]) if is_plugged(model) else {}
+    readers = origins("readers", {slide.facts.reader} - READERS.keys())
+    found = {"segmenter": segmenters, "reader": readers}
+    return {kind: origin for kind, named in found.items() for origin in named.values()}
+
+
+def _tissue_network(entry: SlideEntry) -> str | None:
+    """The tissue network that is asked for, if one is."""
+    named = str(entry.tissue)
+    if named in BUNDLED or (named not in TISSUE_METHODS and Path(named).is_dir()):
+        return named
+    return None
+
+
+def _tissue_facts(entry: SlideEntry, job: Job, runtime: str) -> dict[str, Any]:
+    network = _tissue_network(entry)
+    if network is not None:
+        if job.commercial:
+            require_commercial_tissue(network)
+        device = "cuda" if runtime.startswith("torch-cuda") else "cpu"
+        return network_facts(network, job.include, job.exclude, device)
     if entry.tissue in TISSUE_METHODS:
-        return {"method": entry.tissue}
+        return {"method": "none" if entry.tissue == "none" else "auto"}
     path = Path(str(entry.tissue))
     try:
         content = path.read_bytes()

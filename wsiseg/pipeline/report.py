@@ -9,18 +9,20 @@ from importlib.metadata import version
 from typing import Any
 
 from wsiseg import __version__
+from wsiseg.features.definitions import ALL_SETS
 from wsiseg.models.zoo import load_segmenter
-from wsiseg.pipeline.exports import Exported
+from wsiseg.pipeline.exports import FILES, Exported
 from wsiseg.pipeline.ledger import Ledger
 from wsiseg.pipeline.measuring import MeasureSettings
 from wsiseg.pipeline.plan import SlidePlan
-from wsiseg.pipeline.session import totals
+from wsiseg.pipeline.session import fitted_tile, totals
 from wsiseg.pipeline.stitching import Stitched
+from wsiseg.plugins import origins
 from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.cells import frame_dict
 from wsiseg.store.features import FeatureFolder
 from wsiseg.store.folders import SlideFolder
-from wsiseg.tissue import TissueCode, TissueMask
+from wsiseg.tissue import ClassMap, TissueCode, TissueMask
 
 _PACKAGES = (
     "numpy",
@@ -31,6 +33,7 @@ _PACKAGES = (
     "openslide-bin",
     "tiffslide",
     "imagecodecs",
+    "simplejpeg",
     "zarr",
     "pyarrow",
     "shapely",
@@ -73,9 +76,12 @@ def slide_report(
     features = FeatureFolder(folder).read_plan() if measure.sets else None
     spec = load_segmenter(plan.model, plan.device).spec
     ledger = Ledger.total(record.ledger for record in records.values())
-    seconds = totals([record.seconds for record in records.values()])
+    busy = totals([record.seconds for record in records.values()])
+    span = sum(record.span for record in records.values())
     area = tissue.area_mm2()
+    tiles = [fitted_tile(plan.grid.tile(*place), plan, tissue, spec) for place in plan.tiles]
     damage = damaged_places(plan, records)
+    plugged = _plugged(plan, measure, exported)
     return {
         "slide": plan.path.name,
         "path": str(plan.path),
@@ -84,7 +90,7 @@ def slide_report(
         "counts": {
             "nuclei": stitched.cells,
             "truncated": stitched.truncated,
-            "tiles": len(plan.tiles),
+            "tiles": len(tiles),
             "blocks": len(records),
             "damaged_places": len(damage),
         },
@@ -93,10 +99,12 @@ def slide_report(
             for code in TissueCode
             if code is not TissueCode.BACKGROUND
         },
+        "megapixels": round(sum(tile.core.area for tile in tiles) / 1e6, 3),
         "nuclei_per_mm2": round(stitched.cells / area, 3) if area > 0 else None,
         "seconds": {
             "prepare": dict(prepared),
-            "blocks": seconds,
+            "blocks": busy,
+            "waited": {stage: max(span - taken, 0.0) for stage, taken in busy.items()},
             "stitch": stitched.seconds,
         },
         "seams": {**ledger.to_dict(), **_settled(stitched)},
@@ -111,6 +119,8 @@ def slide_report(
             "mpp_source": plan.mpp_source,
             "reader": plan.reader,
             "level": plan.level,
+            "reduction": plan.reduction,
+            "decoder": plan.decoder,
             "origin_px": list(plan.origin_px),
         },
         "lattice": {
@@ -119,6 +129,7 @@ def slide_report(
             "tiles_per_block": plan.grid.tiles_per_block,
         },
         "tissue_method": tissue.method,
+        "tissue_classes": _tissue_classes(tissue.classes),
         "model": asdict(spec),
         "device": plan.device,
         "statistics": {name: list(values) for name, values in plan.statistics.items()},
@@ -126,12 +137,67 @@ def slide_report(
         "features": features.described() if features else None,
         "segment_key": plan.segment_key,
         "slide_fingerprint": plan.segment["slide"],
-        "versions": versions(),
+        "versions": versions() | dict(map(_parted, plugged.values())),
+        "plugins": plugged,
         "warnings": [
             *plan.warnings,
             *sorted({remark for record in records.values() for remark in record.remarks}),
             *(features.warnings if features else ()),
             *_on_damage(len(damage)),
+        ],
+    }
+
+
+def told_speed(report: Mapping[str, Any], wall: float) -> dict[str, Any]:
+    """How fast a slide was done in ``wall`` seconds, and what took most of the work on blocks.
+
+    Megapixels are those of the tiles' cores at the model's pixel size. A graphics card's busy
+    share counts the time from handing over a batch to having its answer, in all processes.
+    """
+    busy: Mapping[str, float] = report["seconds"]["blocks"]
+    told: dict[str, Any] = {
+        "mm2_per_second": report["area_mm2"]["tissue"] / wall,
+        "megapixels_per_second": report["megapixels"] / wall,
+        "bottleneck": max(busy, key=lambda stage: busy[stage]) if busy else None,
+    }
+    if str(report["device"]).startswith("cuda"):
+        told["card_busy_share"] = min(busy.get("predict", 0.0) / wall, 1.0)
+    return told
+
+
+def _plugged(
+    plan: SlidePlan, measure: MeasureSettings, exported: Sequence[Exported]
+) -> dict[str, str]:
+    """Packages and versions of the plug-ins that took part, by what they did."""
+    sets = origins("features", set(measure.sets) - set(ALL_SETS))
+    files = origins("exporters", {item.name for item in exported} - FILES.keys())
+    return {
+        **plan.segment.get("plugins", {}),
+        **{f"features {name}": origin for name, origin in sets.items()},
+        **{f"exporter {name}": origin for name, origin in files.items()},
+    }
+
+
+def _parted(origin: str) -> tuple[str, str]:
+    package, _, number = origin.partition(" ")
+    return package, number
+
+
+def _tissue_classes(classes: ClassMap | None) -> dict[str, Any] | None:
+    """Area of each class that a tissue network told apart, and what network that was."""
+    if classes is None:
+        return None
+    return {
+        "network": dict(classes.model),
+        "mpp": classes.frame.mpp.mean,
+        "classes": [
+            {
+                "name": entry.name,
+                "counts": entry.counts,
+                "color": list(entry.color),
+                "area_mm2": round(classes.area_mm2(number), 6),
+            }
+            for number, entry in enumerate(classes.classes)
         ],
     }
 

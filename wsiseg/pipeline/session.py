@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import cast
 
 import numpy as np
@@ -14,17 +15,19 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError
 from wsiseg.geometry import Box
-from wsiseg.models.segmenter import Instances, Segmenter
+from wsiseg.models.segmenter import Instances, ModelSpec, Prediction, Segmenter
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.damage import require_lasting
 from wsiseg.pipeline.plan import SlidePlan, read_plan
 from wsiseg.pipeline.tile import Rules
+from wsiseg.pipeline.windows import fitted
+from wsiseg.slides.chunked import Damage
 from wsiseg.slides.reader import Pixels
-from wsiseg.slides.slide import Damage, Slide, open_slide
+from wsiseg.slides.slide import Slide, open_slide
 from wsiseg.staging import staged_copy
 from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue
-from wsiseg.tiling import Block
+from wsiseg.tiling import Block, Tile
 from wsiseg.tissue import TissueMask
 
 
@@ -51,6 +54,7 @@ class Session:
     segmenter: Segmenter
     lasting: set[Damage] = field(default_factory=set)
     """Damage that a second look has confirmed."""
+    predicting: Lock = field(default_factory=Lock)
 
     @cached_property
     def blocks(self) -> Mapping[tuple[int, int], Block]:
@@ -69,31 +73,59 @@ class Session:
         require_lasting(plan.path, plan.reader, plan.stated_mpp, new)
         self.lasting.update(new)
 
+    def fitted(self, tile: Tile) -> Tile:
+        """The tile, cut to where its tissue lies if the model allows it."""
+        return fitted_tile(tile, self.plan, self.tissue, self.segmenter.spec)
+
     def read(self, box: Box) -> Pixels:
-        """Pixels ``[y, x, c]`` of a window of the plan's frame."""
+        """Pixels ``[y, x, c]`` of a window of the plan's frame, background and all.
+
+        Far from tissue they could be left white undecoded; but whatever hangs on them would then
+        depend on the tissue mask. On a slide that is one fifth tissue that is 37 % of the tiles
+        read but 9 % of their bytes: glass compresses to next to nothing.
+        """
         return self.slide.read(box, self.plan.grid.frame, self.plan.channels)
 
-    def segment(self, windows: Sequence[Pixels], clock: Clock) -> list[Instances]:
-        """The instances of windows ``[y, x, c]`` of one shape.
+    def predict(self, windows: Sequence[Pixels], clock: Clock) -> Prediction:
+        """What the segmenter makes of windows ``[y, x, c]`` of one shape.
+
+        One call at a time: the memory that a prediction takes while it is made is planned once.
+        """
+        with self.predicting:
+            begin = time.perf_counter()
+            stacked = np.stack(windows) if len(windows) > 1 else windows[0][np.newaxis]
+            prediction = self.segmenter.predict(cast(Pixels, stacked), self.plan.statistics)
+            clock.add("predict", begin)
+        return prediction
+
+    def decode(
+        self, prediction: Prediction, shape: tuple[int, int], clock: Clock
+    ) -> list[Instances]:
+        """The instances of each window of a prediction; ``shape`` is that of the windows.
 
         Raises
         ------
         ModelError
             If the segmenter breaks its contract.
         """
-        now = time.perf_counter()
-        stacked = cast(Pixels, np.stack(windows)) if len(windows) > 1 else windows[0][np.newaxis]
-        prediction = self.segmenter.predict(stacked, self.plan.statistics)
-        now = clock.add("predict", now)
+        begin = time.perf_counter()
         found = self.segmenter.decode(prediction)
-        clock.add("decode", now)
-        for instances, pixels in zip(found, windows, strict=True):
-            if instances.labels.shape != pixels.shape[:2]:
+        clock.add("decode", begin)
+        for instances in found:
+            if instances.labels.shape != shape:
                 raise ModelError(
                     f"{self.segmenter.spec.name} returned labels of shape "
-                    f"{instances.labels.shape} for a window of {pixels.shape[:2]}"
+                    f"{instances.labels.shape} for a window of {shape}"
                 )
         return found
+
+    def segment(self, box: Box, clock: Clock) -> Instances:
+        """Read one window and find its instances."""
+        begin = time.perf_counter()
+        pixels = self.read(box)
+        clock.add("read", begin)
+        prediction = self.predict([pixels], clock)
+        return self.decode(prediction, (box.height, box.width), clock)[0]
 
     def remarks(self) -> tuple[str, ...]:
         """What the segmenter has to say by now that the plan does not tell yet."""
@@ -106,15 +138,20 @@ class Session:
         fx, fy = plan.scale
 
         def look(box: Box) -> Instances:
-            begin = time.perf_counter()
-            pixels = self.read(box)
-            clock.add("read", begin)
-            return self.segment([pixels], clock)[0]
+            return self.segment(box, clock)
 
         def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
             return self.tissue.contains(x * fx, y * fy, plan.level0)
 
         return Rules(plan.grid, self.segmenter.spec.reach_px, plan.scale, look, inside)
+
+
+def fitted_tile(tile: Tile, plan: SlidePlan, tissue: TissueMask, spec: ModelSpec) -> Tile:
+    """See :meth:`Session.fitted`."""
+    # Windows of many shapes cannot be predicted together.
+    if not spec.exact or spec.batch > 1:
+        return tile
+    return fitted(tile, tissue.cover(tile.core, plan.grid.frame), plan.grid)
 
 
 def open_session(folder: SlideFolder, key: str) -> Session:

@@ -206,7 +206,11 @@ class _Search:
                 self._cut(pixels)
                 return
             rules, support = self.rules, here.support(current - 1)
-            wider = self._look(wider_window(support, here.window, rules.margin, rules.grid.stride))
+            wider = self._look(
+                wider_window(
+                    support, here.window, rules.margin, rules.grid.stride, first=depth == 0
+                )
+            )
             successors = self._at(wider, self.tile.core, pixels)
             if depth == 0 and not len(successors):
                 self.ledger.vanished += 1

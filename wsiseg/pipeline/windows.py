@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wsiseg.geometry import Box
+from wsiseg.tiling import Tile, TileGrid
+
+FIT_PX = 256
+"""Cores are cut to multiples of this, at least: a runtime prepares for each shape it meets."""
 
 LIMIT = 4096
 """Side in frame pixels of the largest window an instance is re-read in, and the step of the
 global lattice on which anything larger is cut."""
+
+
+def fitted(tile: Tile, tissue: Box | None, grid: TileGrid) -> Tile:
+    """The tile with its core cut to where its tissue lies, its window to that core's halo.
+
+    Right only for models of the exact class, which see an instance alike in every window. What
+    lies in the core beside the tissue would be dropped, so that nothing is lost: the anchor of
+    whatever the tile has to emit lies in tissue.
+
+    Parameters
+    ----------
+    tile
+        A tile of ``grid``.
+    tissue
+        The part of its core that holds all of the core's tissue; ``None``: there is none.
+    """
+    if tissue is None:
+        return tile
+    step = -(-FIT_PX // grid.stride) * grid.stride
+    near, origin = tissue.grown(1), tile.core
+    core = Box(
+        origin.x0 + (near.x0 - origin.x0) // step * step,
+        origin.y0 + (near.y0 - origin.y0) // step * step,
+        origin.x0 - (origin.x0 - near.x1) // step * step,
+        origin.y0 - (origin.y0 - near.y1) // step * step,
+    ).intersection(origin)
+    return replace(tile, core=core, window=core.grown(grid.halo))
 
 
 def fits(support: Box, window: Box, reach: int) -> bool:
@@ -21,13 +54,20 @@ def too_large(support: Box, reach: int, stride: int) -> bool:
     return max(support.width, support.height) > room
 
 
-def wider_window(support: Box, window: Box, reach: int, stride: int) -> Box:
+def wider_window(support: Box, window: Box, reach: int, stride: int, *, first: bool) -> Box:
     """The next window for an instance whose visible ``support`` reaches the edge of ``window``.
 
-    It is twice as wide, at most ``LIMIT``, its origin a multiple of ``stride``. A side where
+    The first such window is twice as wide as what is visible of the instance, with the margin it
+    needs: mostly much smaller than the tile's, for nuclei are. Each further one is twice as wide
+    as the last. It is at most ``LIMIT`` wide, its origin a multiple of ``stride``. A side where
     the instance ends keeps just the margin it needs; the room goes to the sides that cut it.
     """
-    side = min(2 * max(window.width, window.height), LIMIT)
+    if first:
+        needed = 2 * (max(support.width, support.height) + reach + stride)
+        side = -(-needed // FIT_PX) * FIT_PX
+    else:
+        side = 2 * max(window.width, window.height)
+    side = min(-(-side // stride) * stride, LIMIT)
     x0 = _place(support.x0, support.x1, window.x0, window.x1, side, reach, stride)
     y0 = _place(support.y0, support.y1, window.y0, window.y1, side, reach, stride)
     return Box(x0, y0, x0 + side, y0 + side)

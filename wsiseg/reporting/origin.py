@@ -82,6 +82,9 @@ def provenance_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Features", ", ".join(map(str, _table(report.get("features")).get("sets") or ()))
     yield "Outputs", ", ".join(str(_table(one).get("file", name)) for name, one in exports.items())
     yield "Time", ", ".join(f"{stage} {taken}" for stage, taken in _times(report) if taken)
+    yield "Speed", _speed(_table(report.get("speed")))
+    plugged = _table(report.get("plugins"))
+    yield "Plug-ins", ", ".join(f"{what}: {origin}" for what, origin in plugged.items())
     versions = _table(report.get("versions"))
     yield "Versions", ", ".join(f"{name} {number}" for name, number in versions.items())
 
@@ -97,6 +100,19 @@ def _times(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     exports = [_table(one).get("seconds") for one in _table(report.get("exports")).values()]
     yield "write outputs", _seconds(sum(s for s in exports if isinstance(s, int | float)))
     yield "in all, by the clock", _seconds(report.get("wall_seconds"))
+
+
+def _speed(of: Mapping[str, Any]) -> str:
+    """Throughput by the clock, and the stage that the others waited for."""
+    rates = [
+        f"{short(float(of[key]))} {unit} a second"
+        for key, unit in (("mm2_per_second", "mm²"), ("megapixels_per_second", "megapixels"))
+        if isinstance(of.get(key), int | float)
+    ]
+    most = of.get("bottleneck")
+    return ", ".join(
+        [*rates, *([f"most of the work: {_BY_STAGE.get(most, most)}"] if most else [])]
+    )
 
 
 def _licences(model: Mapping[str, Any]) -> tuple[object, object]:

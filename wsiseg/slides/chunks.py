@@ -1,15 +1,27 @@
-"""Decoded pixels kept for the next read, within a bound of bytes."""
+"""Decoded pixels kept for the next read, within a bound of bytes, and made once only."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import Lock
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Event, Lock
 
 from wsiseg.slides.reader import Pixels
 
 DEFAULT_CACHE_BYTES = 96 << 20
 
-Key = tuple[int, int, int]
+Key = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What of some chunks is ``held``, what the claimant has ``to_make`` now, and the ends of
+    what ``others`` are making."""
+
+    held: dict[Key, Pixels]
+    to_make: tuple[Key, ...]
+    others: tuple[Event, ...]
 
 
 class ChunkCache:
@@ -26,6 +38,35 @@ class ChunkCache:
         self._held = 0
         self._lock = Lock()
         self._chunks: OrderedDict[Key, Pixels] = OrderedDict()
+        self._making: dict[Key, Event] = {}
+
+    def claim(self, keys: Iterable[Key]) -> Claim:
+        """What is held of some chunks; what nobody is making becomes the caller's to make.
+
+        The caller then calls :meth:`put` for what it made and :meth:`release` for all of it,
+        before it waits for others.
+        """
+        held: dict[Key, Pixels] = {}
+        to_make, others = [], []
+        with self._lock:
+            for key in keys:
+                chunk = self._chunks.get(key)
+                if chunk is not None:
+                    self._chunks.move_to_end(key)
+                    held[key] = chunk
+                elif key in self._making:
+                    others.append(self._making[key])
+                else:
+                    self._making[key] = Event()
+                    to_make.append(key)
+        return Claim(held, tuple(to_make), tuple(others))
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """End the making of chunks, made or not."""
+        with self._lock:
+            ended = [self._making.pop(key) for key in keys]
+        for event in ended:
+            event.set()
 
     def get(self, key: Key) -> Pixels | None:
         """The chunk, if it is held."""

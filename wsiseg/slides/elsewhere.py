@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from wsiseg.errors import DamagedPixelsError
 from wsiseg.geometry import Box
-from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader
+from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader, Source, read_boxes
 
 
 class Copy(Protocol):
@@ -63,8 +64,17 @@ class CopiedReader:
         try:
             return self._reader.read_level(level, box)
         except DamagedPixelsError as error:
-            text = str(error).replace(str(self._copy.path), str(self._path))
-            raise DamagedPixelsError(text) from error
+            raise self._renamed(error) from error
+
+    def read_boxes(self, source: Source, boxes: Sequence[Box]) -> list[Pixels | DamagedPixelsError]:
+        """As :meth:`wsiseg.slides.reader.BatchReader.read_boxes`."""
+        return [
+            self._renamed(found) if isinstance(found, DamagedPixelsError) else found
+            for found in read_boxes(self._reader, source, boxes)
+        ]
+
+    def _renamed(self, error: DamagedPixelsError) -> DamagedPixelsError:
+        return DamagedPixelsError(str(error).replace(str(self._copy.path), str(self._path)))
 
     def fingerprint(self) -> str:
         """The slide's own fingerprint, as it was when it was copied."""

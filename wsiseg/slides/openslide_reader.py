@@ -133,6 +133,7 @@ class OpenSlideReader:
             dtype="uint8",
             bounds=stated_bounds(properties),
             problems=verdict.problems,
+            decoder="OpenSlide",
         )
 
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from wsiseg.errors import ChannelError, DamagedPixelsError, UnreadableSlideError
+from wsiseg.errors import ChannelError, UnreadableSlideError
 from wsiseg.geometry import Box, Frame
-from wsiseg.slides.chunks import DEFAULT_CACHE_BYTES, ChunkCache
+from wsiseg.slides.chunked import ChunkedReading, Damage
+from wsiseg.slides.chunks import DEFAULT_CACHE_BYTES
 from wsiseg.slides.elsewhere import CopiedReader, Copy
 from wsiseg.slides.probe import open_reader
-from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader
+from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader, Source
 from wsiseg.slides.resample import resample, source_box
 from wsiseg.slides.resolution import settle
-
-CHUNK = 512
-"""Source pixels are read in squares of this side, at multiples of it, cut at the level's border.
-A reader that interpolates, or fails, then does so in the same way whatever box is wanted."""
 
 LEVEL_TOLERANCE = 1e-3
 """A level counts as fine enough if its pixels are at most this share larger than wanted."""
@@ -34,18 +28,6 @@ _PIECE = 2048
 
 _FINGERPRINT_PIECES = 64
 _FINGERPRINT_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Damage:
-    """Pixels that could not be decoded. ``box`` is in level-0 pixels."""
-
-    box: Box
-    reason: str
-
-    def plain(self) -> tuple[int, int, int, int, str]:
-        """``x0, y0, x1, y1, reason``, as plans and blocks keep it."""
-        return self.box.x0, self.box.y0, self.box.x1, self.box.y1, self.reason
 
 
 @runtime_checkable
@@ -161,9 +143,7 @@ class Slide:
         self._dtype = np.dtype(self.facts.dtype)
         bright = self.facts.illumination == "brightfield"
         self._fill = int(np.iinfo(self._dtype).max) if bright else 0
-        self._cache = ChunkCache(cache_bytes)
-        self._damage_lock = Lock()
-        self._damage: dict[tuple[int, int, int], Damage] = {}
+        self._chunked = ChunkedReading(reader, self._fill, cache_bytes)
 
     @property
     def name(self) -> str:
@@ -177,9 +157,11 @@ class Slide:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """What the reads so far could not decode and filled with the background, in order."""
-        with self._damage_lock:
-            return tuple(sorted(self._damage.values()))
+        """What the reads so far could not decode and filled with the background, in order.
+
+        A place that is spoilt on several sources is told once for each reason.
+        """
+        return self._chunked.damage
 
     def channel_indices(self, names: Sequence[str]) -> tuple[int, ...]:
         """Places of channels on the last axis, by name (whatever the case) or number from 1.
@@ -204,15 +186,37 @@ class Slide:
                 )
         return tuple(found)
 
-    def source_level(self, frame: Frame) -> int:
-        """The coarsest level whose pixels are no larger than the frame's; else level 0."""
-        wanted = frame.mpp.mean / self.level0.mpp.mean * (1 + LEVEL_TOLERANCE)
-        fine = [
-            (level.downsample, index)
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Everything that pixels can come from, finest first."""
+        found = [
+            (level.downsample * reduction, Source(index, reduction))
             for index, level in enumerate(self.facts.levels)
-            if level.downsample <= wanted
+            for reduction in (1, *level.reductions)
         ]
-        return max(fine)[1] if fine else 0
+        return tuple(source for _, source in sorted(found))
+
+    def downsample(self, source: Source) -> float:
+        """Level-0 pixels per pixel of a source."""
+        return self.facts.levels[source.level].downsample * source.reduction
+
+    def source(self, frame: Frame) -> Source:
+        """Where the pixels of a frame come from: decided by the frame alone.
+
+        The coarsest level whose pixels are no larger than the frame's (else level 0), decoded as
+        small as leaves them no larger.
+        """
+        wanted = frame.mpp.mean / self.level0.mpp.mean * (1 + LEVEL_TOLERANCE)
+        levels = self.facts.levels
+        fine = [(d.downsample, index) for index, d in enumerate(levels) if d.downsample <= wanted]
+        level = max(fine)[1] if fine else 0
+        downsample = levels[level].downsample
+        smaller = [r for r in levels[level].reductions if downsample * r <= wanted]
+        return Source(level, max(smaller, default=1))
+
+    def source_level(self, frame: Frame) -> int:
+        """The level of :meth:`source`."""
+        return self.source(frame).level
 
     def read(self, box: Box, frame: Frame, channels: tuple[int, ...] | None = None) -> Pixels:
         """The pixels ``[y, x, c]`` of a box of a frame.
@@ -232,13 +236,18 @@ class Slide:
         uint8 or uint16, as the slide. What cannot be decoded is filled and listed in
         :attr:`damage`.
         """
-        level = self.source_level(frame)
-        scales = self._scales(frame, level)
-        count = len(self.facts.channels) if channels is None else len(channels)
-        out = np.empty((*box.shape, count), self._dtype)
+        source = self.source(frame)
+        scales = self._scales(frame, source)
+        everything = tuple(range(len(self.facts.channels)))
+        taken = everything if channels is None else channels
+        if scales == (1.0, 1.0):
+            return self._chunked.read(source, box, taken)
+        out = np.empty((*box.shape, len(taken)), self._dtype)
         side = max(1, int(_PIECE / max(*scales, 1.0)))
         for piece in box.split(side):
-            out[piece.slices(box)] = self._piece(piece, level, scales, channels)
+            wanted = source_box(piece, *scales)
+            pixels = self._chunked.read(source, wanted, taken)
+            out[piece.slices(box)] = resample(pixels, wanted, piece, *scales)
         return out
 
     def fingerprint(self) -> str:
@@ -262,71 +271,10 @@ class Slide:
     ) -> None:
         self.close()
 
-    def _scales(self, frame: Frame, level: int) -> tuple[float, float]:
-        downsample = self.facts.levels[level].downsample
+    def _scales(self, frame: Frame, source: Source) -> tuple[float, float]:
+        downsample = self.downsample(source)
         fx, fy = frame.scale_to(self.level0)
         return _snapped(fx / downsample), _snapped(fy / downsample)
-
-    def _piece(
-        self,
-        box: Box,
-        level: int,
-        scales: tuple[float, float],
-        channels: tuple[int, ...] | None,
-    ) -> Pixels:
-        wanted = source_box(box, *scales)
-        source = self._source(level, wanted, channels)
-        return source if scales == (1.0, 1.0) else resample(source, wanted, box, *scales)
-
-    def _source(self, level: int, box: Box, channels: tuple[int, ...] | None) -> Pixels:
-        """Pixels of a level, beyond its border too."""
-        size = self.facts.levels[level].size
-        inside = box.intersection(Box.of(size))
-        count = len(self.facts.channels) if channels is None else len(channels)
-        shape = (*box.shape, count)
-        out: Pixels = (
-            np.empty(shape, self._dtype)
-            if inside == box
-            else np.full(shape, self._fill, self._dtype)
-        )
-        for part in inside.split(CHUNK):
-            x, y = part.x0 // CHUNK * CHUNK, part.y0 // CHUNK * CHUNK
-            whole = Box(x, y, x + CHUNK, y + CHUNK).intersection(Box.of(size))
-            pixels = self._chunk(level, whole)[part.slices(whole)]
-            out[part.slices(box)] = pixels if channels is None else pixels[..., list(channels)]
-        return out
-
-    def _chunk(self, level: int, box: Box) -> Pixels:
-        key = (level, box.x0, box.y0)
-        cached = self._cache.get(key)
-        if cached is not None:
-            return cached
-        if key in self._damage:
-            pixels = self._blank(box)
-        else:
-            try:
-                pixels = self._reader.read_level(level, box)
-            except DamagedPixelsError as error:
-                pixels = self._blank(box)
-                with self._damage_lock:
-                    self._damage[key] = Damage(self._in_level0(level, box), str(error))
-        self._cache.put(key, pixels)
-        return pixels
-
-    def _blank(self, box: Box) -> Pixels:
-        shape = (*box.shape, len(self.facts.channels))
-        blank: Pixels = np.full(shape, self._fill, self._dtype)
-        return blank
-
-    def _in_level0(self, level: int, box: Box) -> Box:
-        by = self.facts.levels[level].downsample
-        scaled = Box(
-            math.floor(box.x0 * by),
-            math.floor(box.y0 * by),
-            math.ceil(box.x1 * by),
-            math.ceil(box.y1 * by),
-        )
-        return scaled.intersection(self.level0.box)
 
 
 def _snapped(scale: float) -> float:

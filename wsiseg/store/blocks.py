@@ -44,6 +44,8 @@ class BlockRecord:
         Level-0 boxes that could not be decoded, with the reason.
     remarks
         Sentences for the slide's report.
+    span
+        Seconds by the clock; what a stage was not busy of them, it waited.
     """
 
     key: str
@@ -54,6 +56,7 @@ class BlockRecord:
     seconds: Mapping[str, float]
     damage: tuple[tuple[int, int, int, int, str], ...]
     remarks: tuple[str, ...] = ()
+    span: float = 0.0
 
 
 def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
@@ -67,6 +70,7 @@ def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
         "seconds": dict(record.seconds),
         "damage": record.damage,
         "remarks": record.remarks,
+        "span": record.span,
     }
     table = _candidate_table(found).replace_schema_metadata({_META: json.dumps(meta).encode()})
     write_table(path, table)
@@ -122,6 +126,7 @@ def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
             meta["seconds"],
             tuple(tuple(item) for item in meta["damage"]),
             tuple(str(remark) for remark in meta.get("remarks", ())),
+            float(meta.get("span", 0.0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is not a block of wsiseg; delete it and run again") from error

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from wsiseg.cells.batch import CellBatch, CellsInfo
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import StoreError
-from wsiseg.features.definitions import ALL_SETS, RING_UM
+from wsiseg.features.definitions import ALL_SETS, PIXEL_SETS, RING_UM
 from wsiseg.features.measure import Recipe
+from wsiseg.features.plugged import PluggedColumns
 from wsiseg.features.registry import shape_columns
 from wsiseg.files import read_json, write_json
 from wsiseg.geometry import Box
@@ -71,9 +72,9 @@ class FeaturePlan:
         recipe = self.recipe
         found: dict[str, Any] = {
             "key": self.key,
-            "sets": list(recipe.sets),
+            "sets": [*recipe.sets, *(one.name for one in recipe.plugged)],
         }
-        if recipe.reads_pixels:
+        if PIXEL_SETS.intersection(recipe.sets):
             found["ring_um"] = RING_UM
             if recipe.stains is not None:
                 usual = "literature" if recipe.stains.problem else "measured on the slide"
@@ -134,6 +135,7 @@ class FeatureFolder:
                         float(recipe["texture_limits"][0]),
                         float(recipe["texture_limits"][1]),
                     ),
+                    plugged=tuple(_plugged(one) for one in recipe.get("plugged", ())),
                 ),
                 given=bool(value["given"]),
                 channel_names=tuple(map(str, value["channel_names"])),
@@ -277,6 +279,12 @@ def _key_of(table: pa.Table) -> str | None:
         return str(json.loads((table.schema.metadata or {})[_META])["key"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _plugged(value: Any) -> PluggedColumns:
+    columns = tuple(map(str, value["columns"]))
+    margin = float(value["margin_um"])
+    return PluggedColumns(str(value["name"]), columns, bool(value["pixels"]), margin)
 
 
 def _stains(value: Any) -> Stains | None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
+from wsiseg.errors import UnreadableSlideError
 from wsiseg.geometry import Box, Size
-from wsiseg.slides.reader import Pixels, SlideReader
+from wsiseg.slides.plugged import ReaderPlugin
+from wsiseg.slides.reader import BatchReader, Pixels, SlideReader, Source, read_boxes
 
 _SIDE = 300
 _THREADS = 4
+
+MEAN_TOLERANCE = 0.008
+"""Share of full scale that reduced pixels may be off the mean over their squares, on average over
+a box: 2 of 255 grey levels."""
 
 
 def check_reader(reader: SlideReader, *, exact: bool = True) -> None:
@@ -42,6 +49,45 @@ def check_reader(reader: SlideReader, *, exact: bool = True) -> None:
         if exact or level == 0:
             _check_parts(reader, level, boxes, expected)
         _check_threads(reader, level, boxes, expected)
+
+
+def check_reader_plugin(name: str, made: ReaderPlugin, slide: Path, other: Path) -> None:
+    """Check the reader of a plug-in: how it is found, opened and called, then its contract.
+
+    Parameters
+    ----------
+    name
+        The name of its entry point.
+    made
+        What the entry point names.
+    slide
+        A sound slide that it opens.
+    other
+        Another file, to be refused: of text, say.
+
+    Raises
+    ------
+    AssertionError
+        If a promise is broken; the message says which.
+    """
+    for suffix in made.SUFFIXES:
+        plain = suffix.startswith(".") and suffix == suffix.lower()
+        assert plain, f"{suffix!r} in SUFFIXES: write it small, with its dot"
+    assert made.recognises(slide), f"{slide.name} is not recognised"
+    assert not made.recognises(other), f"{other.name} is taken for a slide"
+    try:
+        made(other).close()
+    except UnreadableSlideError:
+        pass
+    else:
+        raise AssertionError(f"{other.name} is opened without an UnreadableSlideError")
+    reader = made(slide)
+    try:
+        called = reader.facts.reader
+        assert called == name, f"facts.reader is {called!r}, not {name!r} as the entry point"
+        check_reader(reader)
+    finally:
+        reader.close()
 
 
 def _check_facts(reader: SlideReader) -> None:
@@ -140,3 +186,39 @@ def _check_threads(
             f"level {level}, {boxes[i]}: a read in one of {_THREADS} threads differs from the "
             "same read alone"
         )
+
+
+def _check_batches(
+    reader: SlideReader, level: int, boxes: Sequence[Box], expected: Sequence[Pixels]
+) -> None:
+    for box, pixels, found in zip(
+        boxes, expected, read_boxes(reader, Source(level), boxes), strict=True
+    ):
+        same = isinstance(found, np.ndarray) and np.array_equal(found, pixels)
+        assert same, f"level {level}, {box}: read_boxes gave other pixels"
+
+
+def _check_reduced(reader: SlideReader, source: Source) -> None:
+    by = source.reduction
+    described = reader.facts.levels[source.level]
+    assert by > 1, f"level {source.level}: {by} is no reduction; a level that is not is implied"
+    assert isinstance(reader, BatchReader), (
+        "the reader has levels with reductions, but no read_boxes"
+    )
+    boxes = _boxes(described.reduced(by))
+    found = reader.read_boxes(source, boxes)
+    for box, pixels in zip(boxes, found, strict=True):
+        place = f"level {source.level} reduced by {by}, {box}"
+        assert isinstance(pixels, np.ndarray), f"{place}: {pixels}"
+        whole = Box(box.x0 * by, box.y0 * by, box.x1 * by, box.y1 * by)
+        pieces = reader.read_level(source.level, whole).astype(np.float64)
+        mean = pieces.reshape(box.height, by, box.width, by, -1).mean(axis=(1, 3))
+        assert pixels.shape == mean.shape, f"{place}: it has the shape {pixels.shape}"
+        off = np.abs(pixels - mean) / np.iinfo(pixels.dtype).max
+        assert off.mean() <= MEAN_TOLERANCE, (
+            f"{place}: pixels are {off.mean():.2%} of full scale off the mean over their squares"
+        )
+        part = Box(box.x0 + box.width // 3, box.y0 + box.height // 2, box.x1, box.y1)
+        (alone,) = reader.read_boxes(source, [part])
+        same = isinstance(alone, np.ndarray) and np.array_equal(alone, pixels[part.slices(box)])
+        assert same, f"{place}: {part} read alone differs from the same part of it"

@@ -11,6 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiseg.geometry import Box, Frame
+from wsiseg.tissue.borders import border_runs
+from wsiseg.tissue.class_map import ClassMap
 
 
 class TissueCode(IntEnum):
@@ -51,12 +53,15 @@ class TissueMask:
         How it was made.
     warnings
         Sentences for the user: what looks wrong or uncertain.
+    classes
+        The map of classes that it was made from, where a network made it.
     """
 
     codes: NDArray[np.uint8]
     frame: Frame
     method: str
     warnings: tuple[str, ...] = ()
+    classes: ClassMap | None = None
 
     def __post_init__(self) -> None:
         if self.codes.shape != self.frame.box.shape or self.codes.dtype != np.uint8:
@@ -91,6 +96,24 @@ class TissueMask:
         """
         here = frame.box_in(box, self.frame).intersection(self.frame.box)
         return bool((self.codes[here.slices()] == TissueCode.TISSUE).any())
+
+    def cover(self, box: Box, frame: Frame) -> Box | None:
+        """The smallest part of a box of another frame that holds all tissue under the box.
+
+        Widened to whole pixels of the mask and of the frame; ``None`` where there is no tissue.
+        """
+        here = frame.box_in(box, self.frame).intersection(self.frame.box)
+        tissue = self.codes[here.slices()] == TissueCode.TISSUE
+        rows, columns = np.flatnonzero(tissue.any(axis=1)), np.flatnonzero(tissue.any(axis=0))
+        if not len(rows):
+            return None
+        held = Box(
+            here.x0 + int(columns[0]),
+            here.y0 + int(rows[0]),
+            here.x0 + int(columns[-1]) + 1,
+            here.y0 + int(rows[-1]) + 1,
+        )
+        return self.frame.box_in(held, frame).intersection(box)
 
     def area_mm2(self, code: TissueCode = TissueCode.TISSUE) -> float:
         """Area of one code in mm²."""
@@ -130,7 +153,7 @@ def _faces(mask: NDArray[np.bool_]) -> NDArray[np.object_]:
     padded = np.pad(mask, 1)
     across = padded[1:, 1:-1] != padded[:-1, 1:-1]
     down = padded[1:-1, 1:] != padded[1:-1, :-1]
-    lines = np.concatenate([_runs(across, down), _runs(down.T, across.T)[:, :, ::-1]])
+    lines = np.concatenate([border_runs(across, down), border_runs(down.T, across.T)[:, :, ::-1]])
     if not len(lines):
         return np.empty(0, object)
     faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(lines)))
@@ -138,25 +161,3 @@ def _faces(mask: NDArray[np.bool_]) -> NDArray[np.object_]:
     columns, rows = np.floor(inner).astype(np.int64).T
     kept: NDArray[np.object_] = faces[mask[rows, columns]]
     return kept
-
-
-def _runs(across: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Straight lines ``[n, 2, 2]`` (x, y) of a mask's horizontal borders, cut at every corner.
-
-    Parameters
-    ----------
-    across
-        ``[h + 1, w]``: a border runs along the upper side of pixel ``(y, x)``.
-    down
-        ``[h, w + 1]``: a border runs along the left side of pixel ``(y, x)``.
-    """
-    corner = np.zeros((across.shape[0], down.shape[1]), np.bool_)
-    corner[:-1] |= down
-    corner[1:] |= down
-    before = np.pad(across, ((0, 0), (1, 0)))[:, :-1]
-    after = np.pad(across, ((0, 0), (0, 1)))[:, 1:]
-    start_y, start_x = np.nonzero(across & (~before | corner[:, :-1]))
-    _, stop_x = np.nonzero(across & (~after | corner[:, 1:]))
-    starts = np.stack([start_x, start_y], axis=1)
-    stops = np.stack([stop_x + 1, start_y], axis=1)
-    return np.stack([starts, stops], axis=1).astype(np.float64)

