@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from wsiseg import staging
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import ConfigurationError, DamagedPixelsError
 from wsiseg.geometry import Box
+from wsiseg.slides.reader import Source
 from wsiseg.slides.slide import open_slide
 from wsiseg.staging import Scratch, announced, stage, staged_copy
 from wsiseg.store.folders import RunFolder
@@ -206,10 +208,10 @@ def test_a_copied_slide_goes_by_its_own_name(
         assert np.array_equal(copied.read(box, copied.level0), plain.read(box, plain.level0))
         inner = copied._reader._reader  # type: ignore[attr-defined]
 
-        def damaged(level: int, box: Box) -> None:
-            raise DamagedPixelsError(f"{copy.path}: level {level}: spoilt")
+        def damaged(source: Source, boxes: Sequence[Box]) -> list[DamagedPixelsError]:
+            return [DamagedPixelsError(f"{copy.path}: level {source.level}: spoilt") for _ in boxes]
 
-        monkeypatch.setattr(inner, "read_level", damaged)
+        monkeypatch.setattr(inner, "read_boxes", damaged)
         copied.read(Box(600, 600, 700, 700), copied.level0)
         (damage,) = copied.damage
         assert damage.reason == f"{demo}: level 0: spoilt"

@@ -112,7 +112,7 @@ def test_pixels_that_failed_for_a_moment_are_not_taken_for_damage(
 
     def read(descriptor: int, length: int, offset: int) -> bytes:
         data = READING(descriptor, length, offset)
-        return data[: length // 2] if next(calls) in (8, 40, 60) else data
+        return bytes(len(data)) if next(calls) in (8, 40, 60) else data
 
     monkeypatch.setattr(tiffslide_reader.os, "pread", read)
     heard = Heard()

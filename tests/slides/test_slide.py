@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from wsiseg.errors import ChannelError, DamagedPixelsError, ResolutionError
 from wsiseg.geometry import MPP, Box
 from wsiseg.slides.array_reader import ArrayReader
+from wsiseg.slides.chunked import CHUNK
 from wsiseg.slides.reader import Pixels, SlideFacts, SlideReader
-from wsiseg.slides.slide import CHUNK, Slide
+from wsiseg.slides.slide import Slide
 
 
 def picture(height: int = 700, width: int = 900, channels: int = 3) -> np.ndarray:
