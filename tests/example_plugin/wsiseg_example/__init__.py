@@ -1,0 +1,1 @@
+"""One plug-in of each kind: a reader, a segmenter, a set of features, an exporter."""
