@@ -174,14 +174,14 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
     once = loop.fit(config, tiles, tmp_path / "once", quiet)
-    save = loop._save
+    save = loop.save_state
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
         raise PowerCutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_save", save_and_stop)
+        patch.setattr(loop, "save_state", save_and_stop)
         with pytest.raises(PowerCutError):
             loop.fit(config, tiles, tmp_path / "twice", quiet)
     assert torch.load(tmp_path / "twice" / "checkpoint.pt", weights_only=True)["step"] == 3
@@ -220,10 +220,10 @@ def test_packaged_encoder_weights_are_taken_by_order() -> None:
     import torch
 
     from wsiseg.training.config import Model
-    from wsiseg.training.loop import _packaged_weights, initial_network
+    from wsiseg.training.loop import initial_network, packaged_weights
 
     network = initial_network(Model(name="m"))
-    original = torch.load(_packaged_weights(), weights_only=True)
+    original = torch.load(packaged_weights(), weights_only=True)
     own = network.encoder.state_dict()
     assert torch.equal(own["conv_stem.weight"], original["_conv_stem.weight"])
     assert torch.equal(own["blocks.0.0.bn2.running_var"], original["_blocks.0._bn2.running_var"])
