@@ -40,10 +40,10 @@ def small_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     tried: list[int] = []
 
-    def engine(folder: object, name: str) -> torch_runtime.Engine:
-        on_processor = real(folder, "cpu")  # type: ignore[arg-type]
+    def engine(runtime: torch_runtime.TorchRuntime) -> torch_runtime.Engine:
+        on_processor = real(torch_runtime.TorchRuntime(runtime._source))
 
-        def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def run(pixels: torch_runtime.Windows) -> NDArray[np.float32]:
             tried.append(len(pixels))
             if len(pixels) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
@@ -51,13 +51,13 @@ def small_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
         return run
 
-    real = torch_runtime._engine
-    monkeypatch.setattr(torch_runtime, "_engine", engine)
+    real = torch_runtime.TorchRuntime._engine
+    monkeypatch.setattr(torch_runtime.TorchRuntime, "_engine", engine)
     monkeypatch.setattr(device, "count_cuda", lambda: 1)
     # Segmenters are kept for the process: none made here may stay, none from before may serve.
-    zoo._bundled.cache_clear()
+    zoo._opened.cache_clear()
     yield tried
-    zoo._bundled.cache_clear()
+    zoo._opened.cache_clear()
 
 
 def test_no_device_of_that_name(demo: Path) -> None:

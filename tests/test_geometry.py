@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from wsiseg.errors import ResolutionError
 from wsiseg.geometry import MPP, Box, Frame, Size
-from wsiseg.pipeline.windows import LIMIT, fits, lattice_window, too_large, wider_window
+from wsiseg.pipeline.windows import (
+    FIT_PX,
+    LIMIT,
+    fits,
+    fitted,
+    lattice_window,
+    too_large,
+    wider_window,
+)
 from wsiseg.tiling import TileGrid
 
 coordinates = st.integers(-5000, 5000)
@@ -107,13 +115,13 @@ def test_search_for_the_whole_ends(obj: Box, reach: int, stride: int, side: int)
         return
     x0, y0 = (obj.x0 - side // 2) // stride * stride, (obj.y0 - side // 2) // stride * stride
     window = Box(x0, y0, x0 + side, y0 + side)
-    for _ in range(16):
+    for depth in range(16):
         visible = obj.intersection(window)
         if fits(visible, window, reach) and visible == obj:
             break
         if too_large(visible, reach, stride):
             break
-        window = wider_window(visible, window, reach, stride)
+        window = wider_window(visible, window, reach, stride, first=depth == 0)
         assert window.x0 % stride == window.y0 % stride == 0
         assert max(window.width, window.height) <= LIMIT
         assert not obj.intersection(window).empty
@@ -121,6 +129,24 @@ def test_search_for_the_whole_ends(obj: Box, reach: int, stride: int, side: int)
         pytest.fail(f"no end: {obj} in {window}")
     if not too_large(obj, reach, stride):
         assert fits(obj, window, reach)
+
+
+@given(st.data(), st.sampled_from([1, 8, 16]))
+def test_a_tile_is_cut_to_its_tissue_and_keeps_its_halo(data: st.DataObject, stride: int) -> None:
+    grid = TileGrid(Frame(Size(9000, 9000), MPP(0.5, 0.5)), 1024, 64 * stride, 2, stride)
+    tile = grid.tile(data.draw(st.integers(0, 7)), data.draw(st.integers(0, 7)))
+    x0, x1 = sorted(data.draw(st.tuples(st.integers(0, 1023), st.integers(1, 1024))))
+    y0, y1 = sorted(data.draw(st.tuples(st.integers(0, 1023), st.integers(1, 1024))))
+    x, y = tile.core.x0, tile.core.y0
+    tissue = Box(x + x0, y + y0, x + max(x1, x0 + 1), y + max(y1, y0 + 1))
+    cut = fitted(tile, tissue, grid)
+    assert tile.core.contains(cut.core)
+    assert cut.core.contains(tissue)
+    assert cut.window == cut.core.grown(grid.halo)
+    assert cut.window.x0 % stride == cut.window.width % stride == 0
+    assert (cut.column, cut.row) == (tile.column, tile.row)
+    assert cut.core.width <= tissue.width + 2 * FIT_PX + 2
+    assert fitted(tile, None, grid) == tile
 
 
 @given(st.integers(-3, 9), st.integers(-3, 9), st.integers(0, 200), st.sampled_from([1, 16]))
