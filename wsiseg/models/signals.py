@@ -6,6 +6,7 @@ so it is the same in every window.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -13,14 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError
-from wsiseg.models.classical.brightfield import haematoxylin, steadied
 from wsiseg.models.network.intensity import measure_range
 from wsiseg.models.segmenter import Statistics
 from wsiseg.slides.reader import Illumination, Pixels
-from wsiseg.stain import Counterstain, Stains, Vector, amount_tables, measure_stains
+from wsiseg.stain import (
+    Counterstain,
+    Stains,
+    Vector,
+    amount,
+    amount_tables,
+    default_stains,
+    measure_stains,
+)
 
 LEVELS = 2048
 """Signals hold integers below this."""
+
+_TOLERATED_DAB = 256
 
 _BRIGHT = 1400
 
@@ -60,8 +70,7 @@ class Signal(Protocol):
 class Haematoxylin:
     """The amount of haematoxylin in 1/1024 of optical density, by the slide's own stains.
 
-    As in ``classical-he``: the measured stain vectors are drawn half-way to the usual ones, and
-    dense DAB is taken off.
+    The measured stain vectors are drawn half-way to the usual ones, and dense DAB is taken off.
     """
 
     illumination: Illumination = "brightfield"
@@ -143,6 +152,49 @@ def one_channel(pixels: Pixels) -> NDArray[np.uint8] | NDArray[np.uint16]:
         )
     channel: NDArray[np.uint8] | NDArray[np.uint16] = pixels[..., 0]
     return channel
+
+
+def steadied(stains: Stains) -> Stains:
+    """The measured vectors drawn half-way to the usual ones.
+
+    A slide with little of one stain leaves its direction uncertain; half-way, haematoxylin is
+    found as well as with the usual vectors where these fit, and better where they do not.
+    """
+    usual = default_stains(stains.kind, stains.white)
+    return Stains(
+        _between(stains.haematoxylin, usual.haematoxylin),
+        _between(stains.counterstain, usual.counterstain),
+        stains.kind,
+        stains.white,
+        stains.problem,
+    )
+
+
+def haematoxylin(
+    pixels: NDArray[np.uint8], tables: NDArray[np.int32], *, brown: bool
+) -> NDArray[np.int32]:
+    """Amount of haematoxylin in 1/1024 of optical density, 0..2047, int32 ``[y, x]``.
+
+    Parameters
+    ----------
+    tables
+        See :func:`wsiseg.stain.amount_tables`.
+    brown
+        The counterstain is DAB. Where it is so dense that the pixel is black, colour tells
+        nothing and unmixing finds haematoxylin too: the excess of DAB is taken off.
+    """
+    found = amount(pixels, tables[0]).astype(np.int32)
+    if brown:
+        excess = amount(pixels, tables[1]).astype(np.int32) - _TOLERATED_DAB
+        found -= np.maximum(excess, 0) * 3 // 2
+    clipped: NDArray[np.int32] = np.clip(found, 0, LEVELS - 1)
+    return clipped
+
+
+def _between(first: Vector, second: Vector) -> Vector:
+    red, green, blue = (a + b for a, b in zip(first, second, strict=True))
+    length = math.sqrt(red * red + green * green + blue * blue)
+    return red / length, green / length, blue / length
 
 
 def _rgb(pixels: Pixels) -> NDArray[np.uint8]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wsiseg.errors import ModelError
 from wsiseg.models.classical.rule import (
-    LEVELS,
     Relief,
     Rule,
     find_instances,
@@ -19,16 +13,9 @@ from wsiseg.models.classical.rule import (
 )
 from wsiseg.models.classical.spec import classical_spec
 from wsiseg.models.segmenter import Instances, ModelSpec, Statistics
+from wsiseg.models.signals import Haematoxylin
 from wsiseg.slides.reader import Pixels
-from wsiseg.stain import (
-    Counterstain,
-    Stains,
-    Vector,
-    amount,
-    amount_tables,
-    default_stains,
-    measure_stains,
-)
+from wsiseg.stain import Counterstain
 
 RULE = Rule(
     smoothing=1,
@@ -51,7 +38,7 @@ RULE = Rule(
 
 _EMPTY = 40
 _BOUNDS = (90, 700)
-_TOLERATED_DAB = 256
+_SIGNAL = Haematoxylin()
 
 
 class BrightfieldSegmenter:
@@ -93,103 +80,23 @@ class BrightfieldSegmenter:
         return self._calibrated(samples, kind)
 
     def _calibrated(self, samples: Sequence[Pixels], kind: Counterstain | None) -> Statistics:
-        tiles = [_rgb(sample) for sample in samples]
-        stains = measure_stains(tiles, kind=kind)
-        used = steadied(stains)
-        tables = amount_tables(used)
-        images = [haematoxylin(tile, tables, brown=used.kind == "DAB") for tile in tiles]
+        measured = _SIGNAL.measure(samples, kind)
+        images = [_SIGNAL.draw(sample, measured) for sample in samples]
         threshold = slide_threshold(images, self._rule, empty=_EMPTY, bounds=_BOUNDS)
-        return {
-            "haematoxylin": used.haematoxylin,
-            "counterstain": used.counterstain,
-            "white": used.white,
-            "brown": (1.0 if used.kind == "DAB" else 0.0,),
-            "threshold": (threshold,),
-            "stains_measured": (0.0 if stains.problem else 1.0,),
-        }
+        return {**measured, "threshold": (threshold,)}
 
     def remarks(self, statistics: Statistics) -> tuple[str, ...]:
         """Whether the slide's own stains could be measured."""
-        if statistics["stains_measured"] == (0.0,):
-            return (
-                "the slide's own stain vectors could not be measured; those of the literature "
-                "were used",
-            )
-        return ()
+        return _SIGNAL.remarks(statistics)
 
     def predict(self, pixels: Pixels, statistics: Statistics) -> list[Relief]:
         """Foreground and relief of windows ``[n, y, x, 3]`` uint8."""
-        brown = statistics["brown"][0] > 0
-        stains = Stains(
-            _vector(statistics["haematoxylin"]),
-            _vector(statistics["counterstain"]),
-            "DAB" if brown else "eosin",
-            _vector(statistics["white"]),
-        )
-        tables = amount_tables(stains)
         threshold = int(statistics["threshold"][0])
         return [
-            make_relief(haematoxylin(_rgb(window), tables, brown=brown), threshold, self._rule)
+            make_relief(_SIGNAL.draw(window, statistics), threshold, self._rule)
             for window in pixels
         ]
 
     def decode(self, prediction: list[Relief]) -> list[Instances]:
         """The instances of every window."""
         return [find_instances(relief, self._rule) for relief in prediction]
-
-
-def steadied(stains: Stains) -> Stains:
-    """The measured vectors drawn half-way to the usual ones.
-
-    A slide with little of one stain leaves its direction uncertain; half-way, haematoxylin is
-    found as well as with the usual vectors where these fit, and better where they do not.
-    """
-    usual = default_stains(stains.kind, stains.white)
-    return Stains(
-        _between(stains.haematoxylin, usual.haematoxylin),
-        _between(stains.counterstain, usual.counterstain),
-        stains.kind,
-        stains.white,
-        stains.problem,
-    )
-
-
-def haematoxylin(
-    pixels: NDArray[np.uint8], tables: NDArray[np.int32], *, brown: bool
-) -> NDArray[np.int32]:
-    """Amount of haematoxylin in 1/1024 of optical density, 0..2047, int32 ``[y, x]``.
-
-    Parameters
-    ----------
-    tables
-        See :func:`wsiseg.stain.amount_tables`.
-    brown
-        The counterstain is DAB. Where it is so dense that the pixel is black, colour tells
-        nothing and unmixing finds haematoxylin too: the excess of DAB is taken off.
-    """
-    found = amount(pixels, tables[0]).astype(np.int32)
-    if brown:
-        excess = amount(pixels, tables[1]).astype(np.int32) - _TOLERATED_DAB
-        found -= np.maximum(excess, 0) * 3 // 2
-    clipped: NDArray[np.int32] = np.clip(found, 0, LEVELS - 1)
-    return clipped
-
-
-def _between(first: Vector, second: Vector) -> Vector:
-    red, green, blue = (a + b for a, b in zip(first, second, strict=True))
-    length = math.sqrt(red * red + green * green + blue * blue)
-    return red / length, green / length, blue / length
-
-
-def _vector(values: tuple[float, ...]) -> Vector:
-    red, green, blue = values
-    return red, green, blue
-
-
-def _rgb(pixels: Pixels) -> NDArray[np.uint8]:
-    if pixels.dtype != np.uint8 or pixels.shape[-1] != 3:
-        raise ModelError(
-            f"classical-he needs 8-bit RGB pixels, not {pixels.shape[-1]} channels of "
-            f"{pixels.dtype}; for fluorescence use classical-fluo and name the nuclear channel"
-        )
-    return np.ascontiguousarray(pixels, np.uint8)

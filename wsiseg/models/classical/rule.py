@@ -28,12 +28,10 @@ from wsiseg.models.classical.basins import BASIN_REACH, climb, join
 from wsiseg.models.classical.filters import binomial, box_mean, capped_distance, majority
 from wsiseg.models.classical.instances import measure, tidy, trim
 from wsiseg.models.segmenter import Instances
+from wsiseg.models.signals import LEVELS
 
 REVISION = 1
 """To be raised whenever the rule's code changes what it answers."""
-
-LEVELS = 2048
-"""Stain images hold integers below this."""
 
 _SCALE = 8
 _RELIEF = 1024

@@ -13,7 +13,7 @@ from wsiseg.errors import ModelError
 from wsiseg.models.described.description import Input
 from wsiseg.models.described.reading import Stacked, Values, first_line, refusal, stack_sources
 from wsiseg.models.described.sources import Source
-from wsiseg.models.network.runtime import import_openvino, inference_threads
+from wsiseg.models.network.runtime import compiled, import_openvino, native_precision
 
 
 class OnnxNetwork:
@@ -39,8 +39,7 @@ class OnnxNetwork:
         self, path: Path, fed: Input, sources: Mapping[str, Source], *, bfloat16: bool
     ) -> None:
         self._core: Any = import_openvino().Core()
-        native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._precision = "bf16" if bfloat16 and "BF16" in native else "f32"
+        self._precision = native_precision(self._core) if bfloat16 else "f32"
         self._path, self._fed, self._sources = path, fed, sources
         try:
             self._graph: Any = self._core.read_model(path)
@@ -129,14 +128,8 @@ class OnnxNetwork:
     def _compile(self) -> Any:
         with self._lock:
             if self._compiled is None:
-                settings = {
-                    "INFERENCE_PRECISION_HINT": self._precision,
-                    "INFERENCE_NUM_THREADS": inference_threads(),
-                    "NUM_STREAMS": 1,
-                    "ENABLE_CPU_PINNING": False,
-                }
                 try:
-                    self._compiled = self._core.compile_model(self._graph, "CPU", settings)
+                    self._compiled = compiled(self._core, self._graph, self._precision)
                 except RuntimeError as error:
                     raise ModelError(
                         f"OpenVINO cannot run {self._path}: {first_line(error)}"

@@ -60,6 +60,24 @@ def import_openvino() -> Any:
         ) from error
 
 
+def native_precision(core: Any) -> str:
+    """``bf16`` where this machine's processor calculates in it, else ``f32``."""
+    native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in native else "f32"
+
+
+def compiled(core: Any, graph: Any, precision: str) -> Any:
+    """The graph compiled for this machine's processor, on as many threads as a process may use."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": inference_threads(),
+        "NUM_STREAMS": 1,
+        # Pinned threads of several processes would all sit on the first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return core.compile_model(graph, "CPU", settings)
+
+
 class OpenVinoRuntime:
     """The graph in a model's folder on this machine's processor.
 
@@ -74,8 +92,7 @@ class OpenVinoRuntime:
 
     def __init__(self, source: ModelFolder | Callable[[Any], Any]) -> None:
         self._core: Any = import_openvino().Core()
-        native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._precision = "bf16" if "BF16" in native else "f32"
+        self._precision = native_precision(self._core)
         self._source = source
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -107,15 +124,7 @@ class OpenVinoRuntime:
     def _graph(self) -> Any:
         with self._lock:
             if self._compiled is None:
-                graph = self._read()
-                settings = {
-                    "INFERENCE_PRECISION_HINT": self._precision,
-                    "INFERENCE_NUM_THREADS": inference_threads(),
-                    "NUM_STREAMS": 1,
-                    # Pinned threads of several processes would all sit on the first core.
-                    "ENABLE_CPU_PINNING": False,
-                }
-                self._compiled = self._core.compile_model(graph, "CPU", settings)
+                self._compiled = compiled(self._core, self._read(), self._precision)
             return self._compiled
 
     def _read(self) -> Any:
