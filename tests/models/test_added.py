@@ -321,7 +321,10 @@ def test_the_command_line(mine: Path, tmp_path: Path, models: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "--model ours" in done.stdout
     listed = orjson.loads(wsiseg_command("models", "list", "--json").stdout)
-    assert {one["name"]: one["where"] for one in listed}["ours"] == "added"
+    where = {one["name"]: one["where"] for one in listed}
+    assert where["ours"] == "added"
+    assert where["tissue"] == "package"
+    assert "--tissue tissue" in wsiseg_command("models", "show", "tissue").stdout
     shown = wsiseg_command("models", "show", "ours").stdout
     assert "CC-BY-4.0" in shown
     assert "Scores on the held-out tiles" in shown

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wsiseg.cells.batch import CellClass
 from wsiseg.errors import ModelError, WsisegError
 from wsiseg.models.added import FILES, added_models, damaged_files, models_folder, read_record
-from wsiseg.models.network.files import CARD
+from wsiseg.models.cellpose.weights import named_models
+from wsiseg.models.network.files import CARD, WEIGHTS, ModelFolder
 from wsiseg.models.segmenter import ModelSpec
+from wsiseg.models.semantic.files import BUNDLED, SemanticFolder, find_semantic
+from wsiseg.models.semantic.opening import recognises as is_tissue_network
 from wsiseg.models.trust import is_trusted, needs_trust
 from wsiseg.models.zoo import (
     MODELS,
@@ -70,7 +74,7 @@ class Known:
 
 def known_models() -> Iterator[Known]:
     """Every model that has a name. Those that can run code and are not trusted are not opened."""
-    for name in names():
+    for name in (*names(), *named_models(), *BUNDLED):
         yield known_model(name)
 
 
@@ -83,6 +87,8 @@ def known_model(name: str) -> Known:
         If there is no such model.
     """
     inner, _ = without_normalisation(name)
+    if inner in BUNDLED or is_tissue_network(Path(inner)):
+        return _tissue_network(inner)
     where = _where(inner)
     if where == "plug-in":
         spec, problem = _opened(name)
@@ -105,7 +111,7 @@ def known_model(name: str) -> Known:
 
 def names_with_files() -> tuple[str, ...]:
     """Names of the models whose files can be compared with digests."""
-    return tuple(name for name in names() if _where(name) in ("package", "added"))
+    return (*(name for name in names() if _where(name) in ("package", "added")), *BUNDLED)
 
 
 def verify_model(name: str) -> str:
@@ -120,6 +126,8 @@ def verify_model(name: str) -> str:
     ModelError
         If there is no model of that name.
     """
+    if name in BUNDLED:
+        return _verified(find_semantic(name))
     where = _where(name)
     if where == "path" and name not in names():
         raise ModelError(f"{name} is no model with a name; there are {', '.join(names())}")
@@ -175,11 +183,44 @@ def _card(path: Path) -> str:
         return file.read(_MAX_CARD).decode("utf-8", "replace")
 
 
-def _verified_folder(path: Path) -> str:
-    from wsiseg.models.network.files import ModelFolder
-
+def _tissue_network(name: str) -> Known:
+    """A network that finds tissue, given with ``--tissue`` and not with ``--model``."""
+    where: Where = "package" if name in BUNDLED else "path"
+    what = f"a tissue network, for --tissue {name}"
     try:
-        folder = ModelFolder.open(path)
+        folder = find_semantic(name)
+    except ModelError as error:
+        return Known(name, where, what, Path(name), None, str(error))
+    told = folder.described
+    spec = ModelSpec(
+        name=told.name,
+        sha256=told.sha256.get(WEIGHTS, ""),
+        illumination=told.illumination,
+        mpp=told.mpp,
+        mpp_range=told.mpp_range,
+        core=told.core,
+        halo=told.halo,
+        reach_px=told.network.reach_px or told.halo,
+        stride=told.network.stride,
+        exact=told.network.reach_px is not None,
+        channels=3,
+        classes=tuple(CellClass(kind.name, kind.color) for kind in told.classes),
+        licence=told.licence,
+        data_licence=told.data_licence,
+        trained_on=told.trained_on,
+    )
+    return Known(name, where, what, folder.root, spec, "", _card(folder.root))
+
+
+def _verified_folder(path: Path) -> str:
+    try:
+        return _verified(ModelFolder.open(path))
+    except ModelError as error:
+        return str(error)
+
+
+def _verified(folder: ModelFolder | SemanticFolder) -> str:
+    try:
         for file in folder.described.sha256:
             folder.checked(file)
     except ModelError as error:

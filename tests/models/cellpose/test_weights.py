@@ -15,7 +15,13 @@ import pytest
 from wsiseg.errors import MissingExtraError, ModelError
 from wsiseg.models.cellpose.described import describe
 from wsiseg.models.cellpose.networks import require_cellpose
-from wsiseg.models.cellpose.weights import generation_of, named_weights, read_weights
+from wsiseg.models.cellpose.weights import (
+    generation_of,
+    named_models,
+    named_weights,
+    read_weights,
+)
+from wsiseg.models.known import known_models
 from wsiseg.models.licence import require_commercial
 from wsiseg.models.zoo import find_model, format_of, load_segmenter
 
@@ -164,6 +170,9 @@ def test_names_are_looked_up_where_cellpose_keeps_its_models(
     monkeypatch.setenv("CELLPOSE_LOCAL_MODELS_PATH", str(folder))
     assert find_model("cellpose:nuclei") == (folder / "nucleitorch_0").resolve()
     assert named_weights("nuclei") is None
+    (folder / "notes.txt").write_text("no weights")
+    assert set(named_models()) == {"cellpose:cyto3", "cellpose:mine", "cellpose:nuclei"}
+    assert {one.name for one in known_models()} >= set(named_models())
     nuclei = load_segmenter("cellpose:nuclei", "cpu").spec
     cyto = load_segmenter("cellpose:cyto3", "cpu").spec
     mine = load_segmenter("cellpose:mine", "cpu").spec

@@ -21,6 +21,9 @@ PREFIX = "cellpose:"
 _FILES = {"nuclei": "nucleitorch_0", "cyto": "cytotorch_0", "cyto2": "cyto2torch_0"}
 """Names of cellpose's models whose files are called otherwise."""
 
+MOST_LISTED = 200
+"""Files of cellpose's folder that are looked at."""
+
 _MAX_KEYS_BYTES = 1 << 20
 """Of a file's start, or of its list of tensors, that are searched."""
 
@@ -46,9 +49,7 @@ def named_weights(name: str) -> Path | None:
     """
     if not name.startswith(PREFIX):
         return None
-    short = name.removeprefix(PREFIX)
-    stated = os.environ.get("CELLPOSE_LOCAL_MODELS_PATH")
-    folder = Path(stated) if stated else Path.home() / ".cellpose" / "models"
+    short, folder = name.removeprefix(PREFIX), _folder()
     for file in (_FILES.get(short, short), short):
         # A name is one part of a path: it must not lead out of the folder.
         if Path(file).name == file and (folder / file).is_file():
@@ -58,6 +59,21 @@ def named_weights(name: str) -> Path | None:
         "cellpose's weights there, set CELLPOSE_LOCAL_MODELS_PATH to where they are, or give "
         "their path"
     )
+
+
+def named_models() -> tuple[str, ...]:
+    """Names for the weights where cellpose keeps its models, ``cellpose:nuclei`` and so on."""
+    short = {file: name for name, file in _FILES.items()}
+    try:
+        files = sorted(_folder().iterdir())[:MOST_LISTED]
+    except OSError:
+        return ()
+    return tuple(PREFIX + short.get(f.name, f.name) for f in files if generation_of(f) is not None)
+
+
+def _folder() -> Path:
+    stated = os.environ.get("CELLPOSE_LOCAL_MODELS_PATH")
+    return Path(stated) if stated else Path.home() / ".cellpose" / "models"
 
 
 def generation_of(path: Path) -> Generation | None:
