@@ -20,7 +20,7 @@ from wsiseg.errors import (
     StoreError,
 )
 from wsiseg.export.regions import read_regions
-from wsiseg.geometry import Box, Frame
+from wsiseg.geometry import Frame
 from wsiseg.job import TISSUE_METHODS, Job, SlideEntry
 from wsiseg.models.device import require_device
 from wsiseg.models.segmenter import ModelSpec, ReadsStains, Segmenter, Statistics
@@ -54,7 +54,6 @@ from wsiseg.store.folders import SlideFolder
 from wsiseg.store.tissue import read_tissue, write_tissue
 from wsiseg.tiling import TileGrid
 from wsiseg.tissue import (
-    TissueCode,
     TissueMask,
     find_tissue,
     network_facts,
@@ -255,19 +254,11 @@ def read_samples(
     slide: Slide, frame: Frame, tissue: TissueMask, channels: tuple[int, ...]
 ) -> list[Pixels]:
     """Windows of tissue on a fixed grid of the frame, whatever the tiles: ``[y, x, c]`` each."""
-    cells = [
-        cell for cell in frame.box.split(SAMPLE_PX) if _tissue_share(tissue, cell, frame) > 0.5
-    ]
+    cells = [cell for cell in frame.box.split(SAMPLE_PX) if tissue.share(cell, frame) > 0.5]
     if not cells:
         cells = [cell for cell in frame.box.split(SAMPLE_PX) if tissue.meets(cell, frame)]
     chosen = np.unique(np.linspace(0, len(cells) - 1, min(SAMPLES, len(cells))).round().astype(int))
     return [slide.read(cells[i], frame, channels) for i in chosen] if cells else []
-
-
-def _tissue_share(tissue: TissueMask, box: Box, frame: Frame) -> float:
-    covered = frame.box_in(box, tissue.frame).intersection(tissue.frame.box)
-    codes = tissue.codes[covered.slices()]
-    return float((codes == TissueCode.TISSUE).mean()) if codes.size else 0.0
 
 
 def _calibrate(segmenter: Segmenter, samples: list[Pixels], entry: SlideEntry) -> Statistics:

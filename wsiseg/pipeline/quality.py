@@ -92,7 +92,7 @@ def measure_quality(
         return None
     frame = slide.level0.reduced(max(1, round(MPP / slide.level0.mpp.mean)))
     side = max(1, round(FIELD_UM / frame.mpp.mean))
-    boxes = [box for box in frame.box.split(side) if _tissue(mask, box, frame) >= _LEAST_TISSUE]
+    boxes = [box for box in frame.box.split(side) if mask.share(box, frame) >= _LEAST_TISSUE]
     step = max(1, len(boxes) // _STAIN_FIELDS)
     stains = measure_stains([_read(slide, box, frame) for box in boxes[::step]], kind=kind)
     measures = collect([measure_field(_read(slide, box, frame), stains) for box in boxes])
@@ -116,9 +116,3 @@ def _read(slide: Slide, box: Box, frame: Frame) -> NDArray[np.uint8]:
     pixels = slide.read(box, frame)[..., :3]
     shift = 8 if pixels.dtype == np.uint16 else 0
     return np.ascontiguousarray(pixels >> shift, np.uint8)
-
-
-def _tissue(mask: TissueMask, box: Box, frame: Frame) -> float:
-    place = frame.box_in(box, mask.frame).intersection(mask.frame.box)
-    codes = mask.codes[place.slices()]
-    return float((codes == TissueCode.TISSUE).mean()) if codes.size else 0.0

@@ -97,6 +97,12 @@ class TissueMask:
         here = frame.box_in(box, self.frame).intersection(self.frame.box)
         return bool((self.codes[here.slices()] == TissueCode.TISSUE).any())
 
+    def share(self, box: Box, frame: Frame) -> float:
+        """How much of a box of another frame is tissue, 0..1; 0 outside the slide."""
+        here = frame.box_in(box, self.frame).intersection(self.frame.box)
+        codes = self.codes[here.slices()]
+        return float((codes == TissueCode.TISSUE).mean()) if codes.size else 0.0
+
     def cover(self, box: Box, frame: Frame) -> Box | None:
         """The smallest part of a box of another frame that holds all tissue under the box.
 
