@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wsiseg.errors import ConfigurationError
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -199,10 +201,14 @@ def read_config(path: Path) -> TrainingConfig:
     ConfigurationError
         If the file cannot be read, is not TOML, or holds unknown keys or impossible values.
     """
+    return _placed(read_checked(path, TrainingConfig), path.parent)
+
+
+def read_checked(path: Path, schema: type[Config]) -> Config:
+    """A configuration of a training as the file has it. Raises as :func:`read_config`."""
     try:
         with path.open("rb") as file:
-            raw = tomllib.load(file)
-        config = TrainingConfig.model_validate(raw)
+            return schema.model_validate(tomllib.load(file))
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the training configuration {path}: {error}"
@@ -211,7 +217,6 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigurationError(
             f"{path} is not a usable training configuration: {error}"
         ) from error
-    return _placed(config, path.parent)
 
 
 def _placed(config: TrainingConfig, folder: Path) -> TrainingConfig:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from wsiseg.errors import ConfigurationError
 from wsiseg.models.semantic.files import Counts, SemanticClass, Tidying
-from wsiseg.training.config import Augmentation, Schedule
+from wsiseg.training.config import Augmentation, Schedule, read_checked
 
 UNLABELLED = 255
 """Value of pixels that say nothing, in mask folders and within."""
@@ -151,18 +149,7 @@ def read_semantic_config(path: Path) -> SemanticConfig:
     ConfigurationError
         If the file cannot be read, is not TOML, or holds unknown keys or impossible values.
     """
-    try:
-        with path.open("rb") as file:
-            config = SemanticConfig.model_validate(tomllib.load(file))
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the training configuration {path}: {error}"
-        ) from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ConfigurationError(
-            f"{path} is not a usable training configuration: {error}"
-        ) from error
-    return _placed(config, path.parent)
+    return _placed(read_checked(path, SemanticConfig), path.parent)
 
 
 def _placed(config: SemanticConfig, folder: Path) -> SemanticConfig:
