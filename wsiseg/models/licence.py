@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from wsiseg.errors import ModelError
-from wsiseg.models.segmenter import ModelSpec
 
 _NON_COMMERCIAL = re.compile(r"(^|-)(NC|non-?commercial)(-|$)", re.IGNORECASE)
 
 
-def require_commercial(spec: ModelSpec) -> None:
+class Licensed(Protocol):
+    """What a model, of whatever kind, says of its licences."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Of the weights."""
+        ...
+
+    @property
+    def data_licence(self) -> str:
+        """Of what it was trained on."""
+        ...
+
+
+def require_commercial(spec: Licensed) -> None:
     """Refuse a model that may not be used commercially.
 
     Licences are SPDX expressions (https://spdx.org/licenses); those that forbid commercial use

@@ -29,8 +29,7 @@ def require_commercial_tissue(name: str) -> None:
     ModelError
         If there is no such network, or its weights or training data forbid it.
     """
-    # Of a model, its name and licences are looked at.
-    require_commercial(find_semantic(name).described)  # type: ignore[arg-type]
+    require_commercial(find_semantic(name).described)
 
 
 def network_facts(

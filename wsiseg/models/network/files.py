@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,17 +123,28 @@ class ModelFolder:
         ModelError
             If the file is missing or another one than described.
         """
-        path = self.root / name
-        try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelError(f"the network {self.root} lacks {name}: {error}") from error
-        if found != self.described.sha256.get(name):
-            raise ModelError(
-                f"{path} is not the file that {DESCRIPTION} describes (sha256 {found[:12]}...); "
-                "install the model again"
-            )
-        return path
+        return checked_file(self.root, name, self.described.sha256)
+
+
+def checked_file(root: Path, name: str, sha256: Mapping[str, str]) -> Path:
+    """The path of a file of a model, its digest compared with that in ``sha256``.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or another one than described.
+    """
+    path = root / name
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"the network {root} lacks {name}: {error}") from error
+    if found != sha256.get(name):
+        raise ModelError(
+            f"{path} is not the file that {DESCRIPTION} describes (sha256 {found[:12]}...); "
+            "install the model again"
+        )
+    return path
 
 
 def digest(parts: dict[str, Any]) -> str:

@@ -7,16 +7,25 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError
-from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS, ModelFolder
+from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS
 
 Outputs = NDArray[np.float32]
 Windows = NDArray[np.uint8 | np.float32]
+
+
+class Folder(Protocol):
+    """A model's files on disk."""
+
+    def checked(self, name: str) -> Path:
+        """The path of a file, its digest compared with the description's."""
+        ...
 
 
 class Runtime(Protocol):
@@ -90,7 +99,7 @@ class OpenVinoRuntime:
         The folder, or what makes the graph with OpenVINO's ``Core``.
     """
 
-    def __init__(self, source: ModelFolder | Callable[[Any], Any]) -> None:
+    def __init__(self, source: Folder | Callable[[Any], Any]) -> None:
         self._core: Any = import_openvino().Core()
         self._precision = native_precision(self._core)
         self._source = source
@@ -128,7 +137,7 @@ class OpenVinoRuntime:
             return self._compiled
 
     def _read(self) -> Any:
-        if not isinstance(self._source, ModelFolder):
+        if callable(self._source):
             return self._source(self._core)
         graph, weights = self._source.checked(GRAPH), self._source.checked(GRAPH_WEIGHTS)
         return self._core.read_model(graph, weights)

@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wsiseg.errors import ModelError
-from wsiseg.models.network.files import DESCRIPTION, WEIGHTS, ModelFolder, digest
+from wsiseg.models.network.files import DESCRIPTION, WEIGHTS, checked_file, digest
 
 KIND = "semantic"
 MAX_DESCRIPTION_BYTES = 1 << 20
@@ -180,7 +180,7 @@ class SemanticFolder:
         ModelError
             If the file is missing or another one than described.
         """
-        return _files(self).checked(name)
+        return checked_file(self.root, name, self.described.sha256)
 
     @property
     def digest(self) -> str:
@@ -196,11 +196,6 @@ class SemanticFolder:
                 "tidying": described.tidying.model_dump(mode="json"),
             }
         )
-
-
-def _files(folder: SemanticFolder) -> ModelFolder:
-    # Of its description, checking files asks for the digests alone.
-    return ModelFolder(folder.root, folder.described)  # type: ignore[arg-type]
 
 
 def find_semantic(name: str) -> SemanticFolder:

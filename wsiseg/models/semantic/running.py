@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import MissingExtraError, ModelError
 from wsiseg.models.device import is_cuda, require_device
-from wsiseg.models.network.files import GRAPH, WEIGHTS, ModelFolder
+from wsiseg.models.network.files import GRAPH, WEIGHTS
 from wsiseg.models.network.runtime import OpenVinoRuntime
 from wsiseg.models.semantic.files import SemanticFolder
 
@@ -45,7 +44,7 @@ def open_runtime(folder: SemanticFolder, device: str = "cpu") -> ClassRuntime:
     if is_cuda(device) or GRAPH not in folder.described.sha256:
         return SemanticTorchRuntime(folder, device)
     # Of the folder, it asks for checked files alone.
-    return OpenVinoRuntime(ModelFolder(folder.root, folder.described))  # type: ignore[arg-type]
+    return OpenVinoRuntime(folder)
 
 
 class SemanticTorchRuntime:
@@ -125,12 +124,8 @@ def load_network(folder: SemanticFolder) -> SemanticNetwork:
     except ImportError as error:
         raise MissingExtraError("running a tissue network with torch", "train") from error
     try:
-        network.load_state_dict(load_file(_checked(folder)))
+        network.load_state_dict(load_file(folder.checked(WEIGHTS)))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"cannot use the weights in {folder.root}: {error}") from error
     network.eval()
     return network.requires_grad_(False)
-
-
-def _checked(folder: SemanticFolder) -> Path:
-    return folder.checked(WEIGHTS)
