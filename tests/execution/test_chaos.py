@@ -15,7 +15,6 @@ import wsiseg
 from runs import (
     FAST_MODEL,
     assert_same_files,
-    committed,
     job_of,
     kill_group,
     processes_of,
@@ -37,20 +36,28 @@ class Night:
         self.slides = slides
         self.out = out
         self.chance = random.Random(SEED)
+        self.reached = slides[0].name
         self.process = self.begin()
 
     def begin(self) -> subprocess.Popen[str]:
         return start("run", *self.slides, "--model", FAST_MODEL, "-o", self.out, "--workers", "2")
 
     def wait_for_progress(self) -> bool:
-        """Wait until something more is committed; whether the run still goes on."""
-        before = committed(self.out)
+        """Wait until one more file is whole, of any stage; whether the run still goes on."""
+        before = self.files()
         while self.process.poll() is None:
-            if committed(self.out) != before:
-                time.sleep(self.chance.uniform(0, 0.5))
+            new = self.files() - before
+            if new:
+                self.reached = max(new).relative_to(self.out / "slides").parts[0]
+                time.sleep(self.chance.uniform(0, 0.2))
                 return self.process.poll() is None
-            time.sleep(0.02)
+            time.sleep(0.01)
         return False
+
+    def files(self) -> set[Path]:
+        """What the run has written of its slides, blocks and labels each as one, logs left out."""
+        found = {*self.out.glob("slides/*/*"), *self.out.glob("slides/*/*/*")}
+        return {file for file in found if not file.name.startswith((".", "log"))}
 
     def kill_worker(self) -> None:
         workers = processes_of(self.process)
@@ -68,8 +75,8 @@ class Night:
         self.process = self.begin()
 
     def take_storage_away(self) -> None:
-        """Leave half of a slide's file, and bring the rest back a little later."""
-        slide = self.chance.choice(self.slides)
+        """Leave half of the file of the slide in work, and bring the rest back a little later."""
+        (slide,) = (path for path in self.slides if path.name == self.reached)
         content = slide.read_bytes()
         with slide.open("r+b") as file:
             file.truncate(len(content) // 2)
@@ -83,7 +90,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("slides")
     return [
         write_demo_slide(folder / f"{name}.tiff", side_px=side)
-        for name, side in (("one", 3584), ("two", 2560))
+        for name, side in (("one", 3072), ("two", 2560), ("three", 2048))
     ]
 
 

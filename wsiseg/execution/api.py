@@ -308,6 +308,8 @@ def _lead(
                 outcomes = Driver(folder, orders, lock, journal).lead(executor, note)
             finally:
                 executor.close()
+            # What workers left that died on the way.
+            sweep(folder.root)
             seconds = time.perf_counter() - begin
             manifest["last_run"] = {
                 "seconds": seconds,

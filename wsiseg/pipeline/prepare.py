@@ -178,9 +178,10 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
                 "choose another output folder, or pass --new to segment the slide again"
             )
     write_tissue(folder.tissue, prepared.tissue, prepared.plan.segment_key)
-    write_plan(folder.plan, prepared.plan)
     if prepared.quality is not None:
         write_quality(folder.quality, prepared.quality, prepared.plan.level0)
+    # Last: a plan says that all the rest of the preparation is there.
+    write_plan(folder.plan, prepared.plan)
     return prepared
 
 
