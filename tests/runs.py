@@ -143,7 +143,9 @@ def assert_same_files(a: Path, b: Path) -> None:
 def processes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The worker processes that a run has started."""
     try:
+        # The process that they are forked from is a child itself, and looks like them.
         children = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        forked = [child for child in children if child.ppid() != process.pid]
+        return [child for child in forked if "forkserver" in " ".join(child.cmdline())]
     except psutil.NoSuchProcess:
         return []

@@ -17,6 +17,7 @@ from wsiseg.pipeline.windows import (
     lattice_window,
     too_large,
     wider_window,
+    widest,
 )
 from wsiseg.tiling import TileGrid
 
@@ -129,6 +130,24 @@ def test_search_for_the_whole_ends(obj: Box, reach: int, stride: int, side: int)
         pytest.fail(f"no end: {obj} in {window}")
     if not too_large(obj, reach, stride):
         assert fits(obj, window, reach)
+
+
+@given(boxes(), st.integers(0, 200), st.sampled_from([1, 8, 16, 32]), st.integers(64, 2400))
+def test_a_bound_on_supports_bounds_the_search(
+    obj: Box, reach: int, stride: int, side: int
+) -> None:
+    bound = max(obj.width, obj.height)
+    if obj.empty or too_large(Box(0, 0, bound, bound), reach, stride):
+        return
+    x0, y0 = (obj.x0 - side // 2) // stride * stride, (obj.y0 - side // 2) // stride * stride
+    window = Box(x0, y0, x0 + side, y0 + side)
+    for depth in range(16):
+        visible = obj.intersection(window)
+        if fits(obj, window, reach):
+            break
+        window = wider_window(visible, window, reach, stride, first=depth == 0, support_px=bound)
+        assert max(window.width, window.height) <= widest(reach, stride, bound)
+    assert fits(obj, window, reach)
 
 
 @given(st.data(), st.sampled_from([1, 8, 16]))

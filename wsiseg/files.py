@@ -77,7 +77,7 @@ def writing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(aside)
             else:
                 temporary.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         _remove(temporary)
 
@@ -182,19 +182,20 @@ def alive(pid: int) -> bool:
     return True
 
 
-def _flush_tree(path: Path) -> None:
-    if path.is_dir():
-        for child in path.rglob("*"):
-            _flush(child)
-    _flush(path)
-
-
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk as it is now."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush_tree(path: Path) -> None:
+    if path.is_dir():
+        for child in path.rglob("*"):
+            flush(child)
+    flush(path)
 
 
 def _remove(path: Path) -> None:

@@ -176,6 +176,10 @@ class Job(BaseModel):
     device
         What the model runs on: ``"auto"`` (a graphics card where there is one that it can use),
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    batch
+        Windows predicted together; ``None``: as many as the model prefers.
+    readers
+        Threads of each process that read pixels; ``None``: as many as keep up with the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -200,6 +204,8 @@ class Job(BaseModel):
     commercial: bool = False
     trust: bool = False
     device: Annotated[str, AfterValidator(_known_device)] = AUTO
+    batch: Annotated[int, Field(ge=1, le=64)] | None = None
+    readers: Annotated[int, Field(ge=1, le=64)] | None = None
 
     @classmethod
     def of(cls, *paths: str | Path, **settings: object) -> Job:

@@ -204,14 +204,27 @@ def _white(pixels: NDArray[np.uint8]) -> Vector:
 
 def _stained(pixels: NDArray[np.uint8], white: Vector) -> NDArray[np.int64]:
     """Integer densities ``[n, 3]`` of the pixels that are stained and not saturated."""
-    tables = [np.rint(density_table(level) * AMOUNT_UNIT).astype(np.int64) for level in white]
-    densities = np.stack([tables[c][pixels[:, c]] for c in range(3)], axis=1)
-    usable = densities.min(axis=1) >= 0
-    usable &= densities.max(axis=1) > _MINIMUM_DENSITY * 1.5 * AMOUNT_UNIT
-    usable &= densities.sum(axis=1) > 3 * _MINIMUM_DENSITY * AMOUNT_UNIT
-    usable &= pixels.min(axis=1) >= _SATURATED
-    kept: NDArray[np.int64] = densities[usable]
+    densities = np.stack([density_table(level) for level in white])
+    tables = np.rint(densities * AMOUNT_UNIT).astype(np.int64)
+    kept: NDArray[np.int64] = _stained_by(pixels, tables)
     return kept
+
+
+@njit(cache=True, nogil=True)
+def _stained_by(pixels: NDArray[np.uint8], tables: NDArray[np.int64]) -> NDArray[np.int64]:
+    kept = np.empty((len(pixels), 3), np.int64)
+    n = 0
+    for i in range(len(pixels)):
+        red, green, blue = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        first, second, third = tables[0, red], tables[1, green], tables[2, blue]
+        if (
+            min(red, green, blue) >= _SATURATED
+            and max(first, second, third) > _MINIMUM_DENSITY * 1.5 * AMOUNT_UNIT
+            and first + second + third > 3 * _MINIMUM_DENSITY * AMOUNT_UNIT
+        ):
+            kept[n] = first, second, third
+            n += 1
+    return kept[:n].copy()
 
 
 def _kind(counterstain: Vector) -> Counterstain:
@@ -232,8 +245,10 @@ def _extremes(densities: NDArray[np.int64]) -> tuple[Vector, Vector]:
     _, axes = np.linalg.eigh(moments)
     main, side = axes[:, 2], axes[:, 1]
     main = main if main.sum() > 0 else -main
-    along = (densities * main).sum(axis=1)
-    across = (densities * side).sum(axis=1)
+    # Channel by channel: numpy is slow along axes as short as three.
+    red, green, blue = densities.T
+    along = red * main[0] + green * main[1] + blue * main[2]
+    across = red * side[0] + green * side[1] + blue * side[2]
     angles = np.arctan2(across, along)
     low, high = np.percentile(angles, [_ANGLE_PERCENTILE, 100 - _ANGLE_PERCENTILE])
     ends = [_unit(np.maximum(main * math.cos(a) + side * math.sin(a), 0.0)) for a in (low, high)]

@@ -65,7 +65,7 @@ def main() -> None:
     scale = 16 / len(places)
     read = stages.seconds["read"]
     stages.seconds = {k: v if v is read else v * scale for k, v in stages.seconds.items()}
-    stages.print(f"cellpose 3 ({len(places)} of 16 tiles)", int(len(rings) * scale), Path(out))
+    stages.print(f"cellpose 3 ({len(places)} of 16 tiles)", int(len(rings) * scale))
 
 
 if __name__ == "__main__":

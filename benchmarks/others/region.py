@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -42,21 +41,12 @@ class Stages:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
 
-    def print(self, tool: str, nuclei: int, out: Path | None = None) -> None:
-        """One line of JSON for the program that started this one."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            json.dumps(
-                {
-                    "tool": tool,
-                    "seconds": round(sum(self.seconds.values()), 2),
-                    "stages": {k: round(v, 2) for k, v in self.seconds.items()},
-                    "peak_mib": round(peak),
-                    "nuclei": nuclei,
-                    "geojson_mib": round(out.stat().st_size / 2**20, 1) if out else None,
-                }
-            )
-        )
+    def print(self, tool: str, found: int, unit: str = "nuclei") -> None:
+        """One line of JSON for the program that started this one and watches its memory."""
+        stages = {k: round(v, 2) for k, v in self.seconds.items()}
+        seconds = round(sum(self.seconds.values()), 2)
+        told = {"tool": tool, "seconds": seconds, "stages": stages, "found": f"{found:,} {unit}"}
+        print(json.dumps(told))
 
 
 def write_geojson(path: Path, rings: list[Any]) -> None:

@@ -26,7 +26,7 @@ def main() -> None:
                 tile.resize((512, 512)).save(folder / f"{left}-{top}.jpg", quality=90)
                 stages.done("resize, write")
                 count += 1
-    stages.print("tiles of 512 px by OpenSlide, no segmentation", count)
+    stages.print("tiles of 512 px by OpenSlide, no segmentation", count, "tiles")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsiseg.cells.components import largest_parts as find_parts
 from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.rasterize import paint_order, rasterize
-from wsiseg.cells.vectorize import vectorize
+from wsiseg.cells.vectorize import trace, vectorize
 from wsiseg.errors import ModelError
 from wsiseg.geometry import Box
 
@@ -106,6 +107,17 @@ def test_the_window_does_not_show(labels, margins, scale):
         np.testing.assert_array_equal(getattr(here.polygons, name), getattr(there.polygons, name))
     for name in ("index", "boxes", "area_px", "sum_x", "sum_y"):
         np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+
+
+@settings(max_examples=100, deadline=None)
+@given(LABELS, ORIGINS, st.permutations(range(4)), st.integers(0, 4))
+def test_parts_are_traced_alike_alone_and_together(labels, origin, order, count):
+    parts = find_parts(labels, 4, origin)
+    every = vectorize(labels, 4, origin, (2.0, 0.3)).polygons
+    chosen = np.array([i for i in order[:count] if i < len(parts.index)], np.int64)
+    some, expected = trace(parts, chosen, (2.0, 0.3)), every.take(chosen)
+    for name in ("vertices", "ring_offsets", "polygon_offsets"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(expected, name))
 
 
 @settings(max_examples=100, deadline=None)

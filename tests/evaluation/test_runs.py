@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def write_run(folder: Path, slides: dict[str, tuple[CellsInfo, list[CellBatch]]]
     states = {name: {"state": "complete"} for name in slides}
     write_json(run.manifest, {"slides": states})
     for name, (info, batches) in slides.items():
-        write_cells(run.slide(name).cells, info, batches)
+        with ThreadPoolExecutor(1) as pool:
+            write_cells(run.slide(name).cells, info, batches.__getitem__, range(len(batches)), pool)
         write_json(run.slide(name).report, {"lattice": {"core_px": CORE}})
     return folder
 

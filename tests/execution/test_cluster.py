@@ -139,7 +139,10 @@ def test_the_crew_shares_out_the_graphics_cards(monkeypatch: pytest.MonkeyPatch)
     assert crew.cards == ("", "", "")
 
 
-def test_each_worker_sees_its_own_card_and_the_others_none(tmp_path: Path) -> None:
+def test_each_worker_sees_its_own_card_and_the_others_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     run = RunFolder(tmp_path)
     with locked(run) as lock:
         workers = local_workers(Need(run, lock, 2, ("0", "MIG-7"), True, GIB), Ward())
@@ -148,7 +151,7 @@ def test_each_worker_sees_its_own_card_and_the_others_none(tmp_path: Path) -> No
         cards = [n for n, w in workers.items() if w["options"].get("resources") == {"GPU": 1}]
         assert cards == ["gpu-0", "gpu-1"]
         plain = local_workers(Need(run, lock, 1, (), False, GIB), Ward())
-        assert "env" not in plain["cpu-0"]["options"]
+        assert "CUDA_VISIBLE_DEVICES" not in plain["cpu-0"]["options"]["env"]
 
 
 def test_jobs_with_too_little_memory_are_refused_before_they_are_submitted() -> None:

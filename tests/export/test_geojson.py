@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,27 @@ def test_measurements_are_as_short_as_they_can_be(value: float) -> None:
     # Below the normal range, and where the last digit is free, up to six digits may be shown.
     assert len(digits) <= max(len(expected), 6)
     assert np.float32(float(shown)) == np.float32(value)
+
+
+@given(
+    st.lists(
+        st.tuples(*(st.integers(-(2**31) + 1, 2**31 - 1) for _ in range(2))),
+        min_size=3,
+        max_size=20,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_coordinates_are_hundredths_without_trailing_zeros(points: list[tuple[int, int]]) -> None:
+    text = features_text(
+        outlines([[points]]),
+        Written(np.zeros((1, 16), np.uint8), np.zeros(1, np.uint8), np.zeros((1, 0), np.float32)),
+        Texts.of([b"<"]),
+        Texts.of([]),
+    ).tobytes()
+    shown = text.split(b'"coordinates":[')[1].split(b"<")[0].decode()
+    expected = [[f"{Decimal(v) / 100:f}" for v in point] for point in (*points, points[0])]
+    plain = [[v.rstrip("0").rstrip(".") if "." in v else v for v in point] for point in expected]
+    assert shown == "[" + ",".join(f"[{x},{y}]" for x, y in plain) + "]"
 
 
 def test_equal_cells_make_equal_bytes(tmp_path: Path) -> None:

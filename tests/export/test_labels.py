@@ -19,6 +19,7 @@ from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.rasterize import paint_order, rasterize
 from wsiseg.cells.vectorize import vectorize
 from wsiseg.errors import DiskFullError
+from wsiseg.export import _painting
 from wsiseg.export.labels import TissueLabels, write_labels
 from wsiseg.geometry import MPP, Frame, Size
 from wsiseg.testing.sources import CLASSES, MemorySource
@@ -136,8 +137,8 @@ def join(source: MemorySource) -> CellBatch:
 def test_traced_labels_come_back_pixel_for_pixel(tmp_path):
     level0, frame = frames(160, 120)
     noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(120, 160)), 1.5)
-    labels, n = ndimage.label(noise > 0)
-    traced = vectorize(labels.astype(np.int32), n, (0, 0), frame.scale_to(level0))
+    expected, n = ndimage.label(noise > 0)
+    traced = vectorize(expected.astype(np.int32), n, (0, 0), frame.scale_to(level0))
     batch = CellBatch(
         (traced.index + 1).astype(np.uint32),
         np.zeros((n, 16), np.uint8),
@@ -151,7 +152,7 @@ def test_traced_labels_come_back_pixel_for_pixel(tmp_path):
     source = MemorySource(CellsInfo("traced", level0, frame, CLASSES), [batch])
     write_labels(tmp_path / "labels.zarr", source, tissue_of(source))
     np.testing.assert_array_equal(
-        zarr.open_array(tmp_path / "labels.zarr" / "nuclei" / "0")[:], labels
+        zarr.open_array(tmp_path / "labels.zarr" / "nuclei" / "0")[:], expected
     )
 
 
@@ -240,6 +241,65 @@ def test_a_part_is_read_only_where_its_extent_lies(tmp_path):
     counting = Counting(info, [source.read(0), source.read(1), far])
     write_labels(tmp_path / "labels.zarr", counting, tissue_of(source))
     assert read == [0, 1]
+
+
+def test_every_part_is_read_once(tmp_path):
+    source = scattered(4500, 4300, 400, 9)
+    read: list[int] = []
+
+    class Counting(MemorySource):
+        def read(self, part: int) -> CellBatch:
+            read.append(part)
+            return super().read(part)
+
+    counting = Counting(source.info, [source.read(part) for part in range(9)])
+    write_labels(tmp_path / "labels.zarr", counting, tissue_of(source))
+    assert sorted(read) == list(range(9))
+
+
+def test_what_waits_too_long_is_read_again(tmp_path, monkeypatch):
+    source = scattered(4500, 4300, 900, 9)
+    write_labels(tmp_path / "once.zarr", source, tissue_of(source))
+    read: list[int] = []
+
+    class Counting(MemorySource):
+        def read(self, part: int) -> CellBatch:
+            read.append(part)
+            return super().read(part)
+
+    monkeypatch.setattr(_painting, "_PARTS_IN_MEMORY", 2)
+    monkeypatch.setattr(_painting, "_FEW", 3)
+    counting = Counting(source.info, [source.read(part) for part in range(9)])
+    write_labels(tmp_path / "again.zarr", counting, tissue_of(source))
+    assert len(read) > 9
+    assert files_of(tmp_path / "again.zarr") == files_of(tmp_path / "once.zarr")
+
+
+def test_shards_hold_the_chunks_that_zarr_would_write(tmp_path):
+    source = scattered(2600, 700, 30, 3)
+    write_labels(tmp_path / "labels.zarr", source, tissue_of(source))
+    ours = tmp_path / "labels.zarr" / "nuclei" / "0"
+    array = zarr.open_array(ours)
+    theirs = zarr.create_array(
+        tmp_path / "theirs",
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=array.chunks,
+        shards=array.shards,
+        compressors=array.compressors,
+        fill_value=0,
+    )
+    theirs[:] = array[:]
+    for place in ("c/0/0", "c/0/1"):
+        present = [chunks_of(folder / place) for folder in (ours, tmp_path / "theirs")]
+        assert present[0].any()
+        np.testing.assert_array_equal(*present)
+
+
+def chunks_of(shard: Path) -> NDArray[np.bool_]:
+    """Which chunks a shard of 4 x 4 holds, by the index at its end."""
+    index = np.frombuffer(shard.read_bytes()[-260:-4], "<u8").reshape(4, 4, 2)
+    return np.asarray(index[..., 0] != np.iinfo(np.uint64).max)
 
 
 def test_a_slide_without_cells_has_empty_labels(tmp_path):

@@ -11,14 +11,14 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from wsiseg.features.intensity import Raster, intensity_statistics, ring_reach, stain_planes
+from wsiseg.features.intensity import Raster, intensity_statistics, ring_reach, stain_tables
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import amount, amount_tables, default_stains, optical_density
 
 HALF = MPP.square(0.5)
 
 
-def measured(labels, planes, mpp=HALF, radius=2.0, inside=None):
+def measured(labels, planes, mpp=HALF, radius=2.0, inside=None, tables=None):
     box = Box(10, 20, 10 + labels.shape[1], 20 + labels.shape[0])
     raster = Raster(labels, box, inside or box, mpp)
     count = int(labels.max())
@@ -32,13 +32,14 @@ def measured(labels, planes, mpp=HALF, radius=2.0, inside=None):
         ],
         np.int64,
     ).reshape(-1, 4)
-    return intensity_statistics(raster, planes, np.arange(count), boxes, radius)
+    pixels = np.moveaxis(planes, 0, -1)
+    return intensity_statistics(raster, pixels, tables, np.arange(count), boxes, radius)
 
 
-def expected(values):
+def expected(values, percentiles=(10, 50, 90)):
     if not len(values):
-        return [np.nan] * 5
-    return [values.mean(), values.std(), *np.percentile(values, [10, 50, 90])]
+        return [np.nan] * (2 + len(percentiles))
+    return [values.mean(), values.std(), *np.percentile(values, percentiles)]
 
 
 def ring_of(labels, label, mpp, radius):
@@ -63,7 +64,7 @@ def test_nuclei_and_rings_measure_as_one_by_one(mpp):
             inside = planes[plane][labels == label].astype(float)
             np.testing.assert_allclose(nuclei[label - 1, plane], expected(inside), rtol=1e-9)
             around = planes[plane][ring].astype(float)
-            np.testing.assert_allclose(rings[label - 1, plane], expected(around), rtol=1e-9)
+            np.testing.assert_allclose(rings[label - 1, plane], expected(around, [90]), rtol=1e-9)
 
 
 def test_means_are_those_of_region_properties():
@@ -89,7 +90,7 @@ def test_any_labels_measure_as_one_by_one(labels, seed, size):
         inside = plane[labels == label].astype(float)
         around = plane[ring_of(labels, label, mpp, 2.0)] if len(inside) else plane[:0].ravel()
         np.testing.assert_allclose(nuclei[label - 1, 0], expected(inside))
-        np.testing.assert_allclose(rings[label - 1, 0], expected(around.astype(float)))
+        np.testing.assert_allclose(rings[label - 1, 0], expected(around.astype(float), [90]))
 
 
 def test_the_ring_leaves_out_other_nuclei_and_what_lies_off_the_slide():
@@ -122,11 +123,25 @@ def test_widely_spread_values_have_exact_percentiles():
     assert np.isnan(rings).all()
 
 
-def test_planes_of_stains_add_up_to_the_density():
+def test_stains_measure_as_the_planes_of_their_amounts():
+    labels = blobs(6, 90)
+    tables = stain_tables(default_stains("eosin", (250.0, 245.0, 255.0)))
+    pixels = np.random.default_rng(6).integers(0, 256, (*labels.shape, 3)).astype(np.uint8)
+    planes = np.stack([amount(pixels, table) for table in tables])
+    nuclei, rings = measured(labels, np.moveaxis(pixels, -1, 0), tables=tables)
+    of_nuclei, of_rings = measured(labels, planes)
+    np.testing.assert_array_equal(nuclei[:, :2], of_nuclei[:, :2])
+    np.testing.assert_array_equal(rings[:, :2], of_rings[:, :2])
+    # Of the sum of the densities there is only the mean, in nuclei.
+    np.testing.assert_array_equal(nuclei[:, 2, 0], of_nuclei[:, 2, 0])
+    assert np.isnan(nuclei[:, 2, 1:]).all()
+    assert np.isnan(rings[:, 2]).all()
+
+
+def test_tables_of_stains_add_up_to_the_density():
     stains = default_stains("DAB", (250.0, 245.0, 255.0))
     pixels = np.random.default_rng(3).integers(1, 256, (40, 50, 3)).astype(np.uint8)
-    planes = stain_planes(pixels, stains)
-    for stain in range(2):
-        np.testing.assert_array_equal(planes[stain], amount(pixels, amount_tables(stains)[stain]))
+    tables = stain_tables(stains)
+    np.testing.assert_array_equal(tables[:2], amount_tables(stains)[:2])
     total = optical_density(pixels, stains.white).sum(axis=-1)
-    np.testing.assert_allclose(planes[2] / 1024, total, atol=1e-3)
+    np.testing.assert_allclose(amount(pixels, tables[2]) / 1024, total, atol=1e-3)

@@ -18,10 +18,11 @@ from features.fields import (
 import wsiseg.features.measure as measure_module
 from wsiseg.errors import ConfigurationError
 from wsiseg.features.definitions import ALL_SETS
-from wsiseg.features.measure import Recipe, Surroundings, measure_cells
+from wsiseg.features.measure import Recipe, Surroundings, frame_boxes, measure_cells
 from wsiseg.features.position import region_outlines
 from wsiseg.features.vectors import stated_stains
 from wsiseg.pipeline.measuring import farther_cells, neighbourhood
+from wsiseg.pipeline.rims import Rims
 from wsiseg.stain import default_stains
 from wsiseg.tissue.mask import whole_slide
 
@@ -74,6 +75,52 @@ def test_features_hang_neither_on_parts_nor_on_squares(monkeypatch, tile):
         source = in_parts(cells, about, side)
         assert len(source.extents) > 3
         assert_equal(measured(source, recipe(about)), whole)
+
+
+def test_rims_are_kept_from_part_to_part():
+    about = info(classes=2)
+    source = in_parts(cells_of(blobs(1, 420, 0.05), about, (300, 200)), about, 217.0)
+    asked = []
+
+    class Counting(type(source)):
+        def read(self, part):
+            asked.append(part)
+            return super().read(part)
+
+    counting = Counting(source.info, source.batches)
+    rims = Rims(counting, 30.0)
+    parts = len(source.extents)
+    assert parts > 9
+    for part in range(parts):
+        kept = neighbourhood(counting, part, 30.0, rims)
+        fresh = neighbourhood(source, part, 30.0)
+        assert kept.own == fresh.own
+        np.testing.assert_array_equal(kept.cells.ids, fresh.cells.ids)
+        np.testing.assert_array_equal(kept.cells.polygons.vertices, fresh.cells.polygons.vertices)
+    without = sum(
+        other.intersects(rims.around(part)) for part in range(parts) for other in source.extents
+    )
+    assert len(asked) < 0.55 * without
+
+
+def test_cells_around_a_part_are_all_that_come_near():
+    about = info()
+    source = in_parts(cells_of(blobs(3, 300), about), about, 150.0)
+    boxes = [frame_boxes(batch, about) for batch in source.batches]
+    for part, extent in enumerate(source.extents):
+        box = extent.grown(int(20 / about.frame.mpp.x) + 2)
+        near = [
+            (b[:, 0] < box.x1) & (b[:, 2] > box.x0) & (b[:, 1] < box.y1) & (b[:, 3] > box.y0)
+            for b in boxes
+        ]
+        wanted = np.concatenate(
+            [
+                batch.ids if number == part else batch.ids[near[number]]
+                for number, batch in enumerate(source.batches)
+            ]
+        )
+        found = neighbourhood(source, part, 20.0)
+        np.testing.assert_array_equal(found.cells.ids, wanted)
 
 
 def test_sparse_cells_find_their_neighbours_across_parts():

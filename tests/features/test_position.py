@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wsiseg.features.position import region_outlines, signed_distances
 from wsiseg.geometry import MPP, Frame, Size
@@ -44,6 +46,25 @@ def test_tissue_masks_give_the_distance_to_the_nearest_other_pixel():
         np.array([np.hypot(0.5, 9.5), -1.5, -20, 1]) * side,
         rtol=1e-5,
     )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(3, 60), st.integers(1, 400))
+def test_distances_are_those_of_a_search_through_all_segments(seed, corners, count):
+    rng = np.random.default_rng(seed)
+    angles, far = np.sort(rng.uniform(0, 2 * np.pi, corners)), rng.uniform(5, 3000, corners)
+    ragged = shapely.Polygon(np.stack([np.cos(angles) * far, np.sin(angles) * far], axis=1))
+    outlines = region_outlines(np.array([ragged.buffer(0)], object), MPP_)
+    points = rng.uniform(-4000, 4000, (count, 2))
+    # Corners of the outline, and points that coincide.
+    points[::5] = outlines.segments[rng.integers(0, len(outlines.segments), len(points[::5])), :2]
+    points[1::7] = points[0]
+    lines = shapely.linestrings(outlines.segments.reshape(-1, 2, 2))
+    wanted = shapely.distance(shapely.points(points)[:, None], lines).min(axis=1)
+    found = signed_distances(points, outlines)
+    np.testing.assert_array_equal(np.abs(found), wanted.astype(np.float32))
+    inside = shapely.contains_xy(outlines.region, points)
+    np.testing.assert_array_equal(found[wanted > 0] > 0, inside[wanted > 0])
 
 
 def test_where_there_is_no_region_there_is_no_distance():

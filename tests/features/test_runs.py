@@ -17,11 +17,12 @@ from runs import committed, job_of, slide_folder, wsiseg_command
 from wsiseg.demo import write_demo_slide
 from wsiseg.errors import ConfigurationError
 from wsiseg.execution.api import export_run, measure_run
-from wsiseg.features.intensity import stain_planes
+from wsiseg.features.intensity import stain_tables
 from wsiseg.features.registry import shape_columns
 from wsiseg.pipeline import stitching
 from wsiseg.pipeline.measuring import forget_slides
 from wsiseg.slides.slide import open_slide
+from wsiseg.stain import amount
 from wsiseg.store.features import FeatureFolder
 
 EVERYTHING = ("shape", "stain", "neighbours", "position", "texture", "graph", "contour")
@@ -62,8 +63,9 @@ def test_the_table_holds_what_the_mask_and_the_slide_show(demo, finished):
     mask = zarr.open_group(run.file(name, "labels"), mode="r")["nuclei"]["0"][:].astype(np.int64)
     frame = run.source(name).info.frame
     with open_slide(demo) as slide:
-        planes = stain_planes(slide.read(frame.box, frame), plan.recipe.stains)
-    picture = np.moveaxis(planes, 0, -1) / 1024
+        pixels = slide.read(frame.box, frame)
+    tables = stain_tables(plan.recipe.stains)
+    picture = np.stack([amount(pixels, table) for table in tables], axis=-1) / 1024
     measured = ("intensity_mean", "intensity_std")
     shown = regionprops_table(mask, picture, properties=("label", *measured))
     rows = shown["label"] - 1

@@ -235,6 +235,69 @@ def test_equal_probabilities_go_to_the_first_in_reading_order() -> None:
     assert (found.labels > 0).sum() == pytest.approx(math.pi * 64, rel=0.05)
 
 
+def test_a_crowd_is_settled_as_the_rule_says() -> None:
+    # Far more pairs overlap than there are stars, and small ones lie below many.
+    rng = np.random.default_rng(4)
+    places = {
+        (int(y), int(x)): (float(rng.uniform(0.55, 0.95)), float(rng.uniform(3, 29)))
+        for y in range(18, 50, 3)
+        for x in range(18, 50, 3)
+    }
+    ranked = sorted(places, key=lambda place: -places[place][0])
+    masks = [find({place: places[place]}).labels > 0 for place in ranked]
+    sizes = [mask.sum() for mask in masks]
+    conflicts = [
+        [
+            j
+            for j in range(i)
+            if (masks[i] & masks[j]).sum() > RULE.overlap * min(sizes[i], sizes[j])
+        ]
+        for i in range(len(ranked))
+    ]
+    stay = [True] * len(ranked)
+    for number in range(stars.ROUNDS):
+        stay = [not any(number == 0 or stay[j] for j in higher) for higher in conflicts]
+    painted = np.zeros(masks[0].shape, int)
+    for i in np.flatnonzero(stay)[::-1]:
+        painted[masks[i]] = i + 1
+    least = 120
+    shown = [i for i in np.flatnonzero(stay) if (painted == i + 1).sum() >= least]
+    expected = np.zeros_like(painted)
+    for number, i in enumerate(shown):
+        expected[painted == i + 1] = number + 1
+    rule = stars.StarRule(RULE.probability, RULE.overlap, 0.0, least)
+    found = stars.find_stars(outputs_with(places, 64), RAYS, GRID, rule)
+    overlapping = sum((a & b).any() for i, a in enumerate(masks) for b in masks[:i])
+    assert overlapping > 4 * len(ranked)
+    assert 0 < len(shown) < sum(stay)
+    np.testing.assert_array_equal(found.labels, expected)
+
+
+@pytest.mark.parametrize("halved", [True, False])
+def test_lengths_of_rays_are_calculated_number_by_number(halved: bool) -> None:
+    # Of either sign and alike in the upper bits, as a network in bfloat16 and one in float32 give.
+    numbers = np.random.default_rng(1).normal(0, 2, (50, RAYS)).astype(np.float32)
+    numbers[25:] = -numbers[:25] * np.float32(1.0001)
+    if halved:
+        numbers = (numbers.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    expected = [min(max(stars.ray_length(float(v)), 0.5), stars.MAX_RAY) for v in numbers.ravel()]
+    np.testing.assert_array_equal(stars._ray_lengths(numbers).ravel(), expected)
+
+
+def test_no_support_is_longer_than_is_told() -> None:
+    # Chains of the longest stars along both axes, each one touching the next and ranked below it.
+    places: dict[tuple[int, int], tuple[float, float]] = {}
+    for k in range(24):
+        places[8 + 18 * k, 200] = (0.51 + 0.01 * k, 40.0)
+        places[400, 8 + 18 * k] = (0.99 - 0.01 * k, 40.0)
+    found = stars.find_stars(outputs_with(places, 768), RAYS, GRID, RULE)
+    assert found.supports is not None
+    sides = found.supports[:, 2:] - found.supports[:, :2]
+    assert sides.max() <= stars.longest_support(GRID)
+    # More than that of a star that touches none.
+    assert sides.max() > 2 * (stars.MAX_RAY + stars.MAX_RAY + 2 * GRID)
+
+
 def test_foreground_trims() -> None:
     outputs = outputs_with({(20, 20): (0.9, 8.0)}, 64)
     outputs[1 + RAYS :, :, 20:] = -9.0

@@ -89,6 +89,25 @@ class CellBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def between(self, start: int, stop: int) -> CellBatch:
+        """The cells ``start`` to ``stop``; their arrays are windows on those of all."""
+        outlines = self.polygons
+        ring_ends = outlines.polygon_offsets[start : stop + 1]
+        ends = outlines.ring_offsets[ring_ends[0] : ring_ends[-1] + 1]
+        polygons = Polygons(
+            outlines.vertices[ends[0] : ends[-1]], ends - ends[0], ring_ends - ring_ends[0]
+        )
+        return CellBatch(
+            self.ids[start:stop],
+            self.uuids[start:stop],
+            polygons,
+            self.centroids[start:stop],
+            self.class_index[start:stop],
+            self.probabilities[start:stop],
+            self.truncated[start:stop],
+            {name: values[start:stop] for name, values in self.features.items()},
+        )
+
     def take(self, indices: NDArray[np.integer]) -> CellBatch:
         """The cells at ``indices``, in that order."""
         return CellBatch(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.cells.anchored import Anchored
 from wsiseg.cells.polygons import Polygons
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Anchored):
     """Instances of some tiles in the coordinates of a slide.
 
     Attributes
@@ -95,30 +96,24 @@ class Candidates:
             self.tiles[indices],
         )
 
-    def anchors(self) -> NDArray[np.float64]:
-        """float64 ``[n, 2]``: centroids ``(x, y)`` of the pixels, in frame pixels."""
-        return np.stack([self.sum_x / self.area_px + 0.5, self.sum_y / self.area_px + 0.5], axis=1)
-
-    def anchor_cells(self, step: int) -> NDArray[np.int64]:
-        """int64 ``[n, 2]``: column and row of the lattice cell of ``step`` frame pixels that
-        holds each anchor; exact, in integers."""
-        doubled = 2 * self.area_px * step
-        return np.stack(
-            [
-                (2 * self.sum_x + self.area_px) // doubled,
-                (2 * self.sum_y + self.area_px) // doubled,
-            ],
-            axis=1,
-        )
-
     def first_of_equals(self) -> NDArray[np.int64]:
         """Rising indices that leave one candidate of every group of identical ones.
 
         Identical: same anchor, area, box, class, truncation and outline. The one of the lowest
         tile (row, column) stays, so that the choice does not hang on the order of arrival.
         """
-        if not len(self):
-            return np.empty(0, np.int64)
+        # Identical ones have equal sums. Few share theirs with another: only they are compared.
+        mixed = self.sum_x * 1_000_003 + self.sum_y
+        order = np.argsort(mixed)
+        equal = mixed[order[1:]] == mixed[order[:-1]]
+        shared = np.zeros(len(self), bool)
+        shared[order[1:][equal]] = shared[order[:-1][equal]] = True
+        first = ~shared
+        first[shared] = self.take(np.flatnonzero(shared))._leads_equals()
+        return np.flatnonzero(first)
+
+    def _leads_equals(self) -> NDArray[np.bool_]:
+        """bool ``[n]``: which candidates are the first of their group of identical ones."""
         keys = np.column_stack(
             [
                 self.sum_y,
@@ -132,9 +127,9 @@ class Candidates:
         )
         order = np.lexsort((self.tiles[:, 0], self.tiles[:, 1], *keys.T[::-1]))
         ordered = keys[order]
-        fresh = np.ones(len(order), bool)
-        fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-        return np.sort(order[fresh])
+        leads = np.ones(len(order), bool)
+        leads[order[1:]] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        return leads
 
     def _outline_digests(self) -> NDArray[np.int64]:
         """A number per polygon that differs where outlines of equal box and area differ."""

@@ -1,4 +1,4 @@
-"""Bounding boxes of labels."""
+"""Where in an image labels are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def label_boxes(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     """Half-open boxes ``x0, y0, x1, y1``, int64 ``[count, 4]``, of all pixels of every label.
 
-    ``labels`` is ``[y, x]`` with values 0 (background) to ``count``. A label without pixels
+    ``labels`` is ``[y, x]``; values but 1 to ``count`` are passed over. A label without pixels
     has the box ``0, 0, 0, 0``.
     """
     boxes = np.zeros((count, 4), np.int64)
@@ -19,7 +19,7 @@ def label_boxes(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     for y in range(height):
         for x in range(width):
             label = labels[y, x]
-            if label == 0:
+            if label <= 0 or label > count:
                 continue
             box = boxes[label - 1]
             if box[3] == 0:
@@ -29,3 +29,23 @@ def label_boxes(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
                 box[2] = max(box[2], x + 1)
                 box[3] = y + 1
     return boxes
+
+
+@njit(cache=True, nogil=True)
+def shown_in(
+    labels: NDArray[np.int32], which: NDArray[np.int64], boxes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether label ``which[i]`` has a pixel in the half-open box ``boxes[i]``, bool ``[n]``.
+
+    ``labels`` is ``[y, x]``; ``boxes``, int64 ``[n, 4]``, lie in it or are empty or inside out.
+    """
+    shown = np.zeros(len(which), np.bool_)
+    for i in range(len(which)):
+        for y in range(boxes[i, 1], boxes[i, 3]):
+            for x in range(boxes[i, 0], boxes[i, 2]):
+                if labels[y, x] == which[i]:
+                    shown[i] = True
+                    break
+            if shown[i]:
+                break
+    return shown

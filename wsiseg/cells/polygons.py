@@ -57,7 +57,8 @@ class Polygons:
         """The polygons at ``indices``, in that order."""
         rings, polygon_offsets = _gather(self.polygon_offsets, indices)
         points, ring_offsets = _gather(self.ring_offsets, rings)
-        return Polygons(self.vertices[points], ring_offsets, polygon_offsets)
+        # Several times as fast as indexing.
+        return Polygons(self.vertices.take(points, axis=0), ring_offsets, polygon_offsets)
 
     def bounds(self) -> NDArray[np.int32]:
         """int32 ``[n, 4]``: ``x0, y0, x1, y1`` of every polygon in hundredths, inclusive."""
@@ -95,5 +96,6 @@ def _gather(
     starts = offsets[:-1][indices]
     sizes = np.diff(offsets)[indices]
     joined = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    positions = np.arange(joined[-1]) + np.repeat(starts - joined[:-1], sizes)
+    positions = np.repeat(starts - joined[:-1], sizes)
+    positions += np.arange(joined[-1])
     return positions, joined

@@ -16,20 +16,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsiseg.cells.components import (
-    RUN_PARENT,
-    RUN_ROW,
-    RUN_START,
-    RUN_STOP,
-    connected_runs,
-    count_runs,
-)
+from wsiseg.cells.components import RUN_ROW, RUN_START, RUN_STOP, Parts, largest_parts
 from wsiseg.cells.polygons import Polygons
-from wsiseg.errors import ModelError
 from wsiseg.geometry import HUNDREDTHS
 
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
-_AREA, _SUM_X, _SUM_Y, _X0, _Y0, _X1, _Y1 = range(7)
+_STEP_X, _STEP_Y = (1, 0, -1, 0), (0, 1, 0, -1)
+_KEPT, _SEEN = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +34,7 @@ class Traced:
     index
         int32 ``[m]``, rising: which labels have pixels; label ``i + 1`` has index ``i``.
     polygons
-        ``[m]`` outlines in level-0 hundredths of the slide. Every ring begins at its topmost,
-        then leftmost vertex; shells run right, down, left, up, holes the other way; collinear
-        vertices are left out. An object gives the same vertices wherever the window lies.
+        ``[m]`` outlines as :func:`trace` makes them.
     boxes
         int64 ``[m, 4]``: half-open boxes ``x0, y0, x1, y1`` in pixels of the frame.
     area_px
@@ -69,189 +60,162 @@ def vectorize(
 ) -> Traced:
     """Trace the largest 4-connected part of every label.
 
-    Of parts of equal size the one with the first pixel in row-major order is kept.
-
     Parameters
     ----------
-    labels
-        int32 ``[y, x]``: 0 is background, instances have labels 1 to ``count``.
-    count
-        Largest label allowed.
-    origin
-        Frame pixel ``(x, y)`` of ``labels[0, 0]``; may be negative.
+    labels, count, origin
+        See :func:`wsiseg.cells.components.largest_parts`.
     scale
-        ``(fx, fy)``: level-0 pixels per frame pixel, from ``Frame.scale_to(level0)``. Corner
-        ``(x, y)`` of the frame becomes vertex ``rint(x * fx * 100), rint(y * fy * 100)``.
+        See :func:`trace`.
 
     Raises
     ------
     ModelError
         If a label is negative or larger than ``count``.
     """
-    labels = np.ascontiguousarray(labels, np.int32)
-    total = count_runs(labels, count)
-    if total < 0:
-        raise ModelError(
-            f"the segmenter returned labels outside 0..{count} "
-            f"(from {labels.min()} to {labels.max()}); its instances cannot be used"
-        )
-    runs = connected_runs(labels, total)
-    index, best, parts, dropped, dropped_px = _largest_parts(labels, runs, count)
-    corners, ring_offsets, polygon_offsets = _trace(labels.shape, runs, best, index)
-    moments = parts[best[index]]
-    shift = np.array(origin, np.int64)
-    vertices = np.rint((corners + shift) * np.array(scale, np.float64) * HUNDREDTHS)
-    area = moments[:, _AREA]
+    parts = largest_parts(labels, count, origin)
     return Traced(
-        index=index,
-        polygons=Polygons(vertices.astype(np.int32), ring_offsets, polygon_offsets),
-        boxes=moments[:, [_X0, _Y0, _X1, _Y1]] + np.tile(shift, 2),
-        area_px=area,
-        sum_x=moments[:, _SUM_X] + area * shift[0],
-        sum_y=moments[:, _SUM_Y] + area * shift[1],
-        dropped_fragments=dropped,
-        dropped_px=dropped_px,
+        index=parts.index,
+        polygons=trace(parts, np.arange(len(parts.index)), scale),
+        boxes=parts.boxes,
+        area_px=parts.area_px,
+        sum_x=parts.sum_x,
+        sum_y=parts.sum_y,
+        dropped_fragments=parts.dropped_fragments,
+        dropped_px=parts.dropped_px,
     )
 
 
-@njit(cache=True, nogil=True)
-def _largest_parts(
-    labels: NDArray[np.int32], runs: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], int, int]:
-    """Indices of labels with pixels; the kept part of every label; the moments of all parts."""
-    slots = np.empty(len(runs), np.int32)
-    n = 0
-    for run in range(len(runs)):
-        if runs[run, RUN_PARENT] == run:
-            slots[run] = n
-            n += 1
-    parts = np.zeros((n, 7), np.int64)
-    owners = np.empty(n, np.int32)
-    for run in range(len(runs)):
-        part = slots[runs[run, RUN_PARENT]]
-        runs[run, RUN_PARENT] = part
-        y, x0, x1 = runs[run, RUN_ROW], runs[run, RUN_START], runs[run, RUN_STOP]
-        row = parts[part]
-        if row[_AREA] == 0:
-            owners[part] = labels[y, x0] - 1
-            row[_X0], row[_Y0], row[_X1] = x0, y, x1
-        length = np.int64(x1) - x0
-        row[_AREA] += length
-        row[_SUM_X] += length * (np.int64(x0) + x1 - 1) // 2
-        row[_SUM_Y] += length * y
-        row[_X0], row[_X1], row[_Y1] = min(row[_X0], x0), max(row[_X1], x1), y + 1
-    best = np.full(count, -1, np.int32)
-    kept, kept_px, all_px = 0, 0, 0
-    for part in range(n):
-        all_px += parts[part, _AREA]
-        owner = owners[part]
-        if best[owner] < 0:
-            kept += 1
-            best[owner] = part
-        elif parts[part, _AREA] > parts[best[owner], _AREA]:
-            best[owner] = part
-    index = np.empty(kept, np.int32)
-    i = 0
-    for label in range(count):
-        if best[label] >= 0:
-            index[i] = label
-            i += 1
-            kept_px += parts[best[label], _AREA]
-    return index, best, parts, n - kept, all_px - kept_px
+def trace(parts: Parts, chosen: NDArray[np.int64], scale: tuple[float, float]) -> Polygons:
+    """Outlines of some parts in level-0 hundredths of the slide.
+
+    Every ring begins at its topmost, then leftmost vertex; shells run right, down, left, up,
+    holes the other way; collinear vertices are left out. A part gives the same vertices wherever
+    the window lies.
+
+    Parameters
+    ----------
+    parts
+        The parts of a window.
+    chosen
+        Which of them, int64 ``[n]``.
+    scale
+        ``(fx, fy)``: level-0 pixels per frame pixel, from ``Frame.scale_to(level0)``. Corner
+        ``(x, y)`` of the frame becomes vertex ``rint(x * fx * 100), rint(y * fy * 100)``.
+
+    Returns
+    -------
+    Polygons ``[n]``, in the order of ``chosen``.
+    """
+    boxes = parts.boxes[chosen] - np.tile(np.array(parts.origin, np.int64), 2)
+    corners, ring_offsets, polygon_offsets = _trace(
+        parts.runs, parts.run_offsets, parts.area_px, boxes, chosen
+    )
+    vertices = _scaled(corners, parts.origin, scale)
+    return Polygons(vertices, ring_offsets, polygon_offsets)
 
 
 @njit(cache=True, nogil=True)
 def _trace(
-    shape: tuple[int, int],
     runs: NDArray[np.int32],
-    best: NDArray[np.int32],
-    index: NDArray[np.int32],
+    run_offsets: NDArray[np.int64],
+    areas: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    chosen: NDArray[np.int64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Corners, ring offsets and polygon offsets of the kept parts, in window pixels."""
-    ranks = np.full(runs[:, RUN_PARENT].max() + 1 if len(runs) else 0, -1, np.int32)
-    for rank in range(len(index)):
-        ranks[best[index[rank]]] = rank
-    order, starts = _runs_by_rank(runs, ranks, len(index))
-    # A margin of one pixel spares the walk all tests for the window's edge.
-    kept = np.zeros((shape[0] + 2, shape[1] + 2), np.int32)
-    for run in order:
-        y = runs[run, RUN_ROW] + 1
-        kept[y, runs[run, RUN_START] + 1 : runs[run, RUN_STOP] + 1] = (
-            ranks[runs[run, RUN_PARENT]] + 1
-        )
-    seen = np.zeros(kept.shape, np.bool_)
+    """Corners, ring offsets and polygon offsets of the chosen parts, in window pixels."""
+    room, total = 0, 0
+    for i in range(len(chosen)):
+        total += run_offsets[chosen[i] + 1] - run_offsets[chosen[i]]
+        room = max(room, (boxes[i, 2] - boxes[i, 0] + 2) * (boxes[i, 3] - boxes[i, 1] + 2))
+    pixels = np.empty(room, np.uint8)
     # Between two corners a ring turns; each run ends two upright stretches of four corners.
-    corners = np.empty((4 * len(order), 2), np.int32)
-    rings = np.zeros(len(order) + 1, np.int64)
-    polygons = np.zeros(len(index) + 1, np.int64)
+    corners = np.empty((4 * total, 2), np.int32)
+    rings = np.zeros(total + 1, np.int64)
+    polygons = np.zeros(len(chosen) + 1, np.int64)
     n, ring = 0, 0
-    for rank in range(len(index)):
-        for position in range(starts[rank], starts[rank + 1]):
-            row, x0, x1 = runs[order[position], :RUN_PARENT]
-            y = row + 1
-            if position == starts[rank]:
-                n = _follow(kept, seen, corners, n, (x0 + 1, y, _RIGHT))
-                ring += 1
-                rings[ring] = n
-            for x in range(x0 + 1, x1 + 1):
-                if kept[y + 1, x] != rank + 1 and not seen[y, x]:
-                    n = _follow(kept, seen, corners, n, (x, y + 1, _DOWN))
+    for i in range(len(chosen)):
+        own = runs[run_offsets[chosen[i]] : run_offsets[chosen[i] + 1]]
+        # A margin of one pixel spares the walk all tests for the edge.
+        x0, y0 = boxes[i, 0] - 1, boxes[i, 1] - 1
+        side = boxes[i, 2] - x0 + 1
+        _draw(own, x0, y0, side, pixels[: side * (boxes[i, 3] - y0 + 1)])
+        start = (own[0, RUN_START] - x0, np.int64(1))
+        first = n
+        n, enclosed = _follow(pixels, side, corners, n, start, _RIGHT)
+        ring += 1
+        rings[ring] = n
+        # What the shell encloses beyond the part's pixels are holes.
+        run = 0
+        while enclosed > areas[chosen[i]]:
+            y = own[run, RUN_ROW] - y0
+            for x in range(own[run, RUN_START] - x0, own[run, RUN_STOP] - x0):
+                if not pixels[(y + 1) * side + x] and pixels[y * side + x] != _SEEN:
+                    n, hole = _follow(pixels, side, corners, n, (x, y + 1), _DOWN)
+                    enclosed += hole
                     ring += 1
                     rings[ring] = n
-        polygons[rank + 1] = ring
-    return corners[:n] - 1, rings[: ring + 1].copy(), polygons
+            run += 1
+        for corner in range(first, n):
+            corners[corner, 0] += x0
+            corners[corner, 1] += y0
+        polygons[i + 1] = ring
+    return corners[:n], rings[: ring + 1].copy(), polygons
 
 
 @njit(cache=True, nogil=True)
-def _runs_by_rank(
-    runs: NDArray[np.int32], ranks: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The kept runs grouped by rank, each group in row-major order, and the groups' offsets."""
-    starts = np.zeros(count + 1, np.int64)
+def _draw(runs: NDArray[np.int32], x0: int, y0: int, side: int, pixels: NDArray[np.uint8]) -> None:
+    """Draw runs into an image of rows of ``side`` pixels whose first pixel is ``x0, y0``."""
+    pixels[:] = 0
     for run in range(len(runs)):
-        rank = ranks[runs[run, RUN_PARENT]]
-        if rank >= 0:
-            starts[rank + 1] += 1
-    starts = np.cumsum(starts)
-    ends = starts[:-1].copy()
-    order = np.empty(starts[-1], np.int64)
-    for run in range(len(runs)):
-        rank = ranks[runs[run, RUN_PARENT]]
-        if rank >= 0:
-            order[ends[rank]] = run
-            ends[rank] += 1
-    return order, starts
+        row = (runs[run, RUN_ROW] - y0) * side - x0
+        pixels[row + runs[run, RUN_START] : row + runs[run, RUN_STOP]] = _KEPT
 
 
 @njit(cache=True, nogil=True)
 def _follow(
-    kept: NDArray[np.int32],
-    seen: NDArray[np.bool_],
+    pixels: NDArray[np.uint8],
+    side: int,
     corners: NDArray[np.int32],
     n: int,
-    start: tuple[int, int, int],
-) -> int:
-    """Walk one ring from its topmost, leftmost corner; mark the pixels whose lower edge it is."""
-    x, y, heading = start
-    own = kept[y, x] if heading == _RIGHT else kept[y - 1, x]
+    start: tuple[int, int],
+    heading: int,
+) -> tuple[int, int]:
+    """Walk one ring from its topmost, leftmost corner; mark the pixels whose lower edge it is.
+
+    Returns the number of corners by now and the pixels the ring encloses, below 0 for holes."""
+    x, y = start
+    enclosed = 0
     while True:
         corners[n, 0], corners[n, 1] = x, y
         n += 1
         left, right = False, True
         while right and not left:
+            x += _STEP_X[heading]
+            y += _STEP_Y[heading]
+            enclosed -= _STEP_X[heading] * y
+            # The pixels around the corner: the one below and right of it is `here`.
+            here = y * side + x
             if heading == _RIGHT:
-                x += 1
-                left, right = kept[y - 1, x] == own, kept[y, x] == own
+                left, right = pixels[here - side] > 0, pixels[here] > 0
             elif heading == _DOWN:
-                y += 1
-                left, right = kept[y, x] == own, kept[y, x - 1] == own
+                left, right = pixels[here] > 0, pixels[here - 1] > 0
             elif heading == _LEFT:
-                x -= 1
-                seen[y - 1, x] = True
-                left, right = kept[y, x - 1] == own, kept[y - 1, x - 1] == own
+                pixels[here - side] = _SEEN
+                left, right = pixels[here - 1] > 0, pixels[here - side - 1] > 0
             else:
-                y -= 1
-                left, right = kept[y - 1, x - 1] == own, kept[y - 1, x] == own
+                left, right = pixels[here - side - 1] > 0, pixels[here - side] > 0
         heading = (heading + 3) % 4 if left else (heading + 1) % 4
         if x == start[0] and y == start[1]:
-            return n
+            return n, enclosed
+
+
+@njit(cache=True, nogil=True)
+def _scaled(
+    corners: NDArray[np.int32], origin: tuple[int, int], scale: tuple[float, float]
+) -> NDArray[np.int32]:
+    """Corners of the window's pixels in level-0 hundredths."""
+    vertices = np.empty(corners.shape, np.int32)
+    for n in range(len(corners)):
+        vertices[n, 0] = np.rint((corners[n, 0] + origin[0]) * scale[0] * HUNDREDTHS)
+        vertices[n, 1] = np.rint((corners[n, 1] + origin[1]) * scale[1] * HUNDREDTHS)
+    return vertices

@@ -30,8 +30,21 @@ ClusterFile = Annotated[
 ]
 
 
+def expect_workers(scheduler: str | None, cluster: Path | None, *, inline: bool) -> None:
+    """Have what workers of this machine need imported while the command itself gets going."""
+    from wsiseg.execution import nursery
+
+    if not (scheduler or cluster or inline):
+        nursery.begin()
+
+
 def where(
-    workers: int | None, scheduler: str | None, cluster: Path | None, *, inline: bool
+    workers: int | None,
+    scheduler: str | None,
+    cluster: Path | None,
+    *,
+    inline: bool,
+    threads: int | None = None,
 ) -> Cluster:
     """What the options together stand for.
 
@@ -43,10 +56,10 @@ def where(
     from wsiseg.execution.cluster import choose_cluster, read_cluster
 
     if cluster is None:
-        return choose_cluster(workers=workers, inline=inline, scheduler=scheduler)
-    if workers is not None or scheduler is not None or inline:
+        return choose_cluster(workers=workers, threads=threads, inline=inline, scheduler=scheduler)
+    if workers is not None or threads is not None or scheduler is not None or inline:
         raise ConfigurationError(
-            "--cluster says where the work is done: it goes with none of --workers, --scheduler "
-            "and --inline"
+            "--cluster says where the work is done: it goes with none of --workers, --threads, "
+            "--scheduler and --inline"
         )
     return read_cluster(cluster)

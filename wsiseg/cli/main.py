@@ -6,6 +6,8 @@ not be done; 2, wrong usage; 130, interrupted.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import re
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ import typer
 
 from wsiseg import __version__
 from wsiseg.cli.check_command import check
-from wsiseg.cli.cluster_options import ClusterFile, SchedulerAddress, where
+from wsiseg.cli.cluster_options import ClusterFile, SchedulerAddress, expect_workers, where
 from wsiseg.cli.curate_command import classify, import_
 from wsiseg.cli.evaluate_command import evaluate
 from wsiseg.cli.job_file import JobFile, job_from_file
@@ -117,6 +119,26 @@ Core = Annotated[int | None, typer.Option(help="Side of a tile in pixels; defaul
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes. Default: one a core, as memory allows.")
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads that each process spreads a prediction over. Default: its share of the "
+        "cores.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tiles predicted together. Default: the model's own number."),
+]
+Readers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of each process that read the slide. Default: as many as keep up with the "
+        "model.",
+    ),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(help="Only slides of this name or glob (repeatable).", show_default=False),
@@ -159,6 +181,9 @@ def run(
     core: Core = None,
     device: Device = "auto",
     workers: Workers = None,
+    threads: Threads = None,
+    batch: Batch = None,
+    readers: Readers = None,
     inline: Inline = False,
     scheduler: SchedulerAddress = None,
     cluster: ClusterFile = None,
@@ -192,6 +217,7 @@ def run(
     settings redo only what depends on them; what was segmented with others is left alone unless
     --new is given.
     """
+    expect_workers(scheduler, cluster, inline=inline)
     from wsiseg.execution.choice import Choice
     from wsiseg.staging import Scratch
 
@@ -215,6 +241,8 @@ def run(
         "commercial": commercial,
         "trust": trust,
         "device": device,
+        "batch": batch,
+        "readers": readers,
     }
     if job_file is not None:
         job = job_from_file(context, job_file, slides or (), settings)
@@ -223,7 +251,7 @@ def run(
     else:
         raise typer.BadParameter("name slides, or a file that does with --job")
     choice = Choice(tuple(only or ()), limit, retry_failed)
-    place = where(workers, scheduler, cluster, inline=inline)
+    place = where(workers, scheduler, cluster, inline=inline, threads=threads)
     room = Scratch(scratch, int(scratch_gb * 1e9)) if scratch is not None else None
     _run(job, out, cluster=place, new=new, choice=choice, scratch=room)
 
@@ -312,6 +340,7 @@ def demo(
     inline: Inline = False,
 ) -> None:
     """Run the main job on an embedded slide: no file of yours, no network."""
+    expect_workers(None, None, inline=inline)
     from wsiseg.cli.display import console
     from wsiseg.demo import write_demo_slide
 
@@ -347,6 +376,7 @@ def export(
     cluster: ClusterFile = None,
 ) -> None:
     """Write or rewrite outputs of a finished segmentation, without segmenting again."""
+    expect_workers(scheduler, cluster, inline=inline)
     from wsiseg.execution.api import export_run
 
     settings: dict[str, Any] = {}
@@ -405,6 +435,10 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: errors that a user can mend are told without a traceback."""
+    # What is imported stays. Looking it through for garbage takes a sixth of the start by default,
+    # and most of a second at the end.
+    gc.set_threshold(50_000, 20, 20)
+    atexit.register(gc.freeze)
     shorten_plugin_warnings()
     try:
         # Without its standalone mode, the library returns the code of an exit.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wsiseg.cli.cluster_options import ClusterFile, SchedulerAddress, where
+from wsiseg.cli.cluster_options import ClusterFile, SchedulerAddress, expect_workers, where
 from wsiseg.cli.leading import finish, interruptible, progress
 from wsiseg.errors import ConfigurationError
 
@@ -60,6 +60,7 @@ def measure(
     What is there with the same settings is kept; of the outputs of the run, those that depend
     on what changed are written again.
     """
+    expect_workers(scheduler, cluster, inline=inline)
     from wsiseg.execution.api import measure_run
 
     settings: dict[str, Any] = {}

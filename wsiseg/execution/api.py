@@ -293,7 +293,9 @@ def _lead(
             write_manifest(folder, manifest)
 
         with _summed_up(folder), copied, Journal(folder, lock.epoch, progress) as journal:
-            need = Need(folder, lock, crew.cpu, crew.cards, crew.gpu, crew.worker_bytes)
+            need = Need(
+                folder, lock, crew.cpu, crew.cards, crew.gpu, crew.worker_bytes, crew.threads
+            )
             executor = open_executor(where, need, journal.message)
             journal.started(
                 Start(

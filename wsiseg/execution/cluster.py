@@ -44,12 +44,15 @@ class Local(_Choice):
     workers
         Number of processes for the work on CPUs; ``None``: one a core, or as many as the memory
         holds.
+    threads
+        Threads that each spreads a prediction over; ``None``: those of its share of the cores.
     wait_minutes
         How long to go on without any process that works.
     """
 
     kind: Literal["local"] = "local"
     workers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     wait_minutes: Minutes = 5
 
 
@@ -176,7 +179,11 @@ def _checked(values: Mapping[str, Any], path: Path) -> Cluster:
 
 
 def choose_cluster(
-    *, workers: int | None = None, inline: bool = False, scheduler: str | None = None
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    inline: bool = False,
+    scheduler: str | None = None,
 ) -> Cluster:
     """The choice that a few plain settings stand for.
 
@@ -187,6 +194,11 @@ def choose_cluster(
     """
     if inline and workers is not None:
         raise ConfigurationError("inline does everything in one process: it takes no workers")
+    if threads is not None and (inline or scheduler is not None):
+        raise ConfigurationError(
+            "threads are those of the processes started here: set OMP_NUM_THREADS for a run in one "
+            "process and for workers that stand"
+        )
     if scheduler is not None:
         if inline or workers is not None:
             raise ConfigurationError(
@@ -194,7 +206,7 @@ def choose_cluster(
                 "with a number of workers"
             )
         return Joined(address=scheduler)
-    return Inline() if inline else Local(workers=workers)
+    return Inline() if inline else Local(workers=workers, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +226,8 @@ class Need:
         Whether blocks are segmented on graphics cards.
     worker_bytes
         Memory that each process may need.
+    threads
+        Threads that each process started here spreads a prediction over.
     """
 
     run: RunFolder
@@ -222,6 +236,7 @@ class Need:
     cards: tuple[str, ...]
     gpu: bool
     worker_bytes: int
+    threads: int = 1
 
 
 def open_executor(cluster: Cluster, need: Need, tell: Callable[[str], None]) -> Executor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Crew:
         Memory that each process may need.
     planned_bytes
         Of all processes on this machine.
+    threads
+        Threads that each process started here spreads a prediction over.
     """
 
     cpu: int
@@ -39,6 +42,7 @@ class Crew:
     gpu: bool
     worker_bytes: int
     planned_bytes: int
+    threads: int = 1
 
     @property
     def processes(self) -> int:
@@ -87,7 +91,18 @@ def plan_crew(orders: Iterable[Order], where: Cluster) -> Crew:
     cards = _cards(devices, min(counts)) if gpu else ()
     cpu = 1 if gpu else min(counts)
     total = max(plan_memory(s, w, cpu + len(cards)).total for s, w in plans)
-    return Crew(cpu, cards, gpu, worker, total)
+    return Crew(cpu, cards, gpu, worker, total, threads(where, cpu + len(cards)))
+
+
+def threads(where: Local, processes: int) -> int:
+    """Threads a process: those asked for, else those of ``OMP_NUM_THREADS``, else its share of the
+    cores, which counts where memory holds fewer processes than there are cores."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    if where.threads is not None:
+        return where.threads
+    if stated.isdigit() and int(stated) > 0:
+        return int(stated)
+    return max(len(os.sched_getaffinity(0)) // processes, 1)
 
 
 def _cards(devices: set[str], processes: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import logging
+import os
 import re
 import signal
 import weakref
@@ -13,10 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 import dask
+import distributed.utils
 import psutil
 from distributed import Nanny, Scheduler, SpecCluster
+from tornado.web import Application
 
 from wsiseg.errors import ConfigurationError, MissingExtraError
+from wsiseg.execution import nursery
 from wsiseg.execution.cluster import Local, Need, Slurm
 from wsiseg.files import named_disk
 
@@ -37,6 +41,8 @@ LOGS = "cluster"
 REPLACE_SECONDS = 30.0
 """How often jobs that have ended are replaced."""
 
+_KILL_AGAIN_SECONDS = 0.05
+
 
 class Ward:
     """The worker processes started here: how they ended, and a way to end them all."""
@@ -48,6 +54,16 @@ class Ward:
     def add(self, nanny: _Nanny) -> None:
         """A process more."""
         self._nannies.add(nanny)
+
+    async def end(self) -> None:
+        """End every worker process, whatever it is doing, and see that none is started again."""
+        closing = asyncio.gather(
+            *(nanny.close() for nanny in self._nannies), return_exceptions=True
+        )
+        while not closing.done():
+            # A nanny would wait for its process to start, to hear of it and to end by itself.
+            self.kill()
+            await asyncio.wait([closing], timeout=_KILL_AGAIN_SECONDS)
 
     def kill(self) -> None:
         """End every worker process, whatever it is doing."""
@@ -72,19 +88,47 @@ class _Nanny(Nanny):  # type: ignore[misc]
         super()._on_worker_exit_sync(exitcode)
 
 
+class _Scheduler(Scheduler):  # type: ignore[misc]
+    """Builds its dashboard when somebody looks at it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, dashboard=False, **kwargs)
+        if importlib.util.find_spec("bokeh") is not None:
+            self.http_application.add_application(_Dashboard(self))
+
+
+class _Dashboard(Application):
+    """Stands in for the dashboard, which takes half a second to import, until it is asked for."""
+
+    def __init__(self, scheduler: _Scheduler) -> None:
+        super().__init__()
+        self._scheduler: _Scheduler | None = scheduler
+
+    def find_handler(self, request: Any, **kwargs: Any) -> Any:
+        """Nothing here; but the real one is asked after this."""
+        scheduler, self._scheduler = self._scheduler, None
+        if scheduler is not None:
+            dashboard = importlib.import_module("distributed.dashboard.scheduler")
+            dashboard.connect(scheduler.http_application, scheduler.http_server, scheduler)
+        return None
+
+
 def local_cluster(need: Need, ward: Ward) -> Any:
     """Processes of this machine, as the run needs them."""
-    dask.config.set(SETTINGS)
+    dask.config.set({**SETTINGS, "distributed.worker.multiprocessing-method": nursery.method()})
+    # What is imported in front of the workers is settled; distributed would have more imported,
+    # here too.
+    distributed.utils._forkserver_preload_set = True
+    nursery.begin()
     scheduler = {
         "host": "127.0.0.1",
         "port": 0,
         "protocol": "tcp://",
-        "dashboard": True,
         "dashboard_address": "127.0.0.1:0",
     }
     return SpecCluster(
         workers=local_workers(need, ward),
-        scheduler={"cls": Scheduler, "options": scheduler},
+        scheduler={"cls": _Scheduler, "options": scheduler},
         asynchronous=True,
     )
 
@@ -102,11 +146,14 @@ def local_workers(need: Need, ward: Ward) -> dict[str, dict[str, Any]]:
         "silence_logs": logging.CRITICAL,
         "ward": ward,
     }
-    cpu = {**common, "env": {"CUDA_VISIBLE_DEVICES": ""}} if need.gpu else common
+    # The process they are forked from may have been started in another environment.
+    here = {k: v for k, v in os.environ.items() if k not in nursery.ENVIRONMENT}
+    here |= {"OMP_NUM_THREADS": str(need.threads)}
+    cpu = {**common, "env": {**here, **({"CUDA_VISIBLE_DEVICES": ""} if need.gpu else {})}}
     workers = {f"cpu-{i}": {"cls": _Nanny, "options": cpu} for i in range(need.cpu)}
     for i, card in enumerate(need.cards):
-        env = {"env": {"CUDA_VISIBLE_DEVICES": card}} if card else {}
-        options = {**common, **env, "resources": {"GPU": 1}}
+        env = {**here, **({"CUDA_VISIBLE_DEVICES": card} if card else {})}
+        options = {**common, "env": env, "resources": {"GPU": 1}}
         workers[f"gpu-{i}"] = {"cls": _Nanny, "options": options}
     return workers
 

@@ -11,7 +11,7 @@ from wsiseg.errors import ClusterError
 from wsiseg.execution.cluster import Inline, Joined, Local, Need, Slurm
 from wsiseg.execution.dask_link import Done, Event, Joins, Leaves, Link, Lost, Refused
 from wsiseg.execution.roster import Roster
-from wsiseg.execution.tasks import Result, Task
+from wsiseg.execution.tasks import PrepareTask, Result, Task
 from wsiseg.pipeline.block import BlockTask
 
 FIRST_WORD_SECONDS = 10.0
@@ -41,6 +41,9 @@ class DaskExecutor:
     ) -> None:
         self._choice = choice
         self._tell = tell
+        self._gpu = need.gpu
+        self._coming: tuple[str, str] | None = None
+        self._warmed: set[str] = set()
         self._roster = Roster(lambda task: need.gpu and isinstance(task, BlockTask))
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._finished: deque[tuple[Task, Result]] = deque()
@@ -61,12 +64,15 @@ class DaskExecutor:
     def submit(self, task: Task) -> None:
         """Take a task."""
         self._roster.add(task)
+        if isinstance(task, PrepareTask):
+            self._coming = task.job.model, task.job.device
 
     def next(self, seconds: float) -> tuple[Task, Result] | None:
         """Wait for a task that is done, or given up."""
         if not self._finished:
             for load in self._roster.to_send():
                 self._link.send(load)
+            self._warm_up()
             try:
                 self._take(self._events.get(timeout=seconds))
             except Empty:
@@ -77,6 +83,15 @@ class DaskExecutor:
         """End the cluster if it was started here; what was under way is lost, what was
         committed is not."""
         self._link.close()
+
+    def _warm_up(self) -> None:
+        """Have workers that would wait for a slide's first blocks make ready for them."""
+        if self._coming is None:
+            return
+        for worker in self._roster.resting():
+            if worker.address not in self._warmed and worker.gpu == self._gpu:
+                self._warmed.add(worker.address)
+                self._link.warm(worker, *self._coming)
 
     def _take(self, event: Event) -> None:
         match event:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
@@ -32,8 +30,9 @@ from wsiseg.execution.dask_clusters import (
 )
 from wsiseg.execution.deaths import cause_of_death, oom_kills
 from wsiseg.execution.joining import introduce, objection
+from wsiseg.execution.nursery import deaf
 from wsiseg.execution.roster import QUEUE, Load, Worker
-from wsiseg.execution.tasks import Failure, Result, perform_all
+from wsiseg.execution.tasks import Failure, Result, perform_all, warm_up
 
 CONNECT_SECONDS = 30
 """How long a scheduler that stands may take to answer."""
@@ -145,16 +144,23 @@ class Link:
         if isinstance(self._choice, Slurm):
             require_slurm(self._choice, self._need)
         _quiet_logs()
-        _start_deaf(self._thread)
+        with deaf():
+            self._thread.start()
+        opening = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
         try:
-            asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+            opening.result()
         except BaseException:
+            opening.cancel()
             self.close()
             raise
 
     def send(self, load: Load) -> None:
         """Carry a load to its worker."""
         self._loop.call_soon_threadsafe(self._begin, self._carry(load))
+
+    def warm(self, worker: Worker, model: str, device: str) -> None:
+        """Have a worker make ready for blocks; loads sent later wait for that."""
+        self._loop.call_soon_threadsafe(self._begin, self._warm(worker, model, device))
 
     def close(self) -> None:
         """End what was started here, whatever it is doing."""
@@ -345,7 +351,21 @@ class Link:
         if self._loads.pop(load.number, None) is not None:
             self._report(Done(load, results, seconds))
 
+    async def _warm(self, worker: Worker, model: str, device: str) -> None:
+        # If the worker has gone meanwhile, or dies of it, that is told elsewhere.
+        with suppress(Exception):
+            await self._client.submit(
+                warm_up,
+                model,
+                device,
+                pure=False,
+                workers=[worker.address],
+                key=f"warm_up-{worker.address}-{self._need.lock.epoch}",
+            )
+
     async def _close(self) -> None:
+        # What is broken off now, workers that were about to start included, is nobody's worry.
+        self._loop.set_exception_handler(lambda *_: None)
         chores = list(self._chores)
         for chore in chores:
             chore.cancel()
@@ -353,25 +373,14 @@ class Link:
         if self._client is not None:
             with suppress(Exception):
                 self._client.unsubscribe_topic("all")
-        for end in (self._client, self._cluster):
-            if end is not None:
-                with suppress(Exception):
-                    await asyncio.wait_for(end.close(), _CLOSE_SECONDS)
+        ends = [end.close for end in (self._client, self._cluster) if end is not None]
+        for end in (self._ward.end, *ends):
+            with suppress(Exception):
+                await asyncio.wait_for(end(), _CLOSE_SECONDS)
 
 
 def _to(load: Load, address: str) -> bool:
     return load.worker.address == address
-
-
-def _start_deaf(thread: threading.Thread) -> None:
-    """Start a thread that Ctrl-C does not reach, nor the processes that it starts."""
-    # Python's tracker lets the signal through again in the thread that starts it.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        thread.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _quiet_logs() -> None:

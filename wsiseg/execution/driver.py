@@ -28,7 +28,7 @@ from wsiseg.execution.tasks import (
 from wsiseg.files import storage_trouble, write_json
 from wsiseg.job import Export, Job, SlideEntry
 from wsiseg.pipeline.block import BlockTask
-from wsiseg.pipeline.exports import Exported, ExportSettings
+from wsiseg.pipeline.exports import Exported, ExportSettings, longest_first
 from wsiseg.pipeline.measuring import Measured, MeasureSettings, Surveyed
 from wsiseg.pipeline.plan import read_plan
 from wsiseg.pipeline.report import damaged_places, slide_report, told_speed
@@ -370,7 +370,7 @@ class Driver:
     def _export(self, slide: _Slide) -> None:
         self._progress.slide_stage(slide.name, "export")
         place = str(self._run.root), slide.name, self._epoch
-        for name in slide.missing():
+        for name in longest_first(slide.missing()):
             self._push(slide, 0, ExportTask(*place, name, slide.order.how))
         self._finish_when_exported(slide)
 

@@ -100,6 +100,10 @@ class Roster:
         """Whether no task is held, waits or is suspect."""
         return not (self._again or self._suspects or any(p.loads for p in self._places.values()))
 
+    def resting(self) -> list[Worker]:
+        """The workers that hold nothing and may be given something."""
+        return [p.worker for p in self._places.values() if not p.loads and not p.reserved]
+
     def join(self, worker: Worker) -> None:
         """A worker that may be given tasks from now on."""
         self._places[worker.address] = _Place(worker)

@@ -11,15 +11,20 @@ import errno
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wsiseg import __version__
 from wsiseg.errors import DiskFullError, StoreError, UnreadableSlideError, WsisegError
+from wsiseg.execution.memory import keep_freed_memory
 from wsiseg.files import read_json, storage_trouble, write_json
 from wsiseg.geometry import Box
 from wsiseg.job import Export, Job, SlideEntry
+from wsiseg.models.network.runtime import let_go_of_memory
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.block import BlockTask, run_block
 from wsiseg.pipeline.damage import require_lasting
@@ -37,12 +42,14 @@ from wsiseg.pipeline.plan import key_of, read_plan
 from wsiseg.pipeline.prepare import Prepared, prepare_in
 from wsiseg.pipeline.session import forget_sessions
 from wsiseg.pipeline.stitching import MEASURES, Stitched, stitch_slide
+from wsiseg.pipeline.windows import SEARCH_PX
 from wsiseg.slides.chunked import Damage
-from wsiseg.store.blocks import BlockRecord, committed_blocks
+from wsiseg.store.blocks import BlockRecord, committed_blocks, stated_blocks
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.store.lock import lock_epoch
 from wsiseg.store.tissue import read_tissue
+from wsiseg.summary.measured import thumbnail
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,7 @@ def perform_all(tasks: Sequence[Task]) -> tuple[tuple[Result, ...], float]:
 
 def perform(task: Task) -> Result:
     """Do a task; errors come back as a :class:`Failure`."""
+    keep_freed_memory()
     run = RunFolder(Path(task.run))
     folder = run.slide(task.slide)
     try:
@@ -202,7 +210,24 @@ def perform(task: Task) -> Result:
         return unforeseen(error)
 
 
+def warm_up(model: str, device: str) -> None:
+    """Have a model ready before its first block: loaded, compiled and tried where that is cheap.
+
+    What goes wrong here goes wrong again in the tasks that need the model, and is told there.
+    """
+    with suppress(Exception):
+        segmenter = load_segmenter(model, device)
+        spec = segmenter.spec
+        if spec.exact:
+            side = 2 * spec.halo + -(-SEARCH_PX // spec.stride) * spec.stride
+            blank = np.full((1, side, side, spec.channels), 255, np.uint8)
+            segmenter.decode(segmenter.predict(blank, segmenter.calibrate([])))
+
+
 def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
+    if not isinstance(task, PrepareTask | BlockTask):
+        # The plan of memory counts the larger of the two, not their sum.
+        let_go_of_memory()
     match task:
         case PrepareTask():
             return _ready(folder, _prepared(folder, task))
@@ -219,7 +244,11 @@ def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
         case MeasureTask():
             return measure_part(folder, task.key, task.part)
         case ExportTask():
-            return write_export(folder, read_plan(folder.plan), task.name, task.how)
+            exported = write_export(folder, read_plan(folder.plan), task.name, task.how)
+            if task.name == "overview":
+                # Here, and not in the driver for whom everybody would wait.
+                thumbnail(folder)
+            return exported
 
 
 def _may_pass(task: Task, folder: SlideFolder, error: Exception) -> bool:
@@ -311,7 +340,7 @@ def _stitch(folder: SlideFolder) -> Stitched:
     if known is not None:
         return known
     info = plan.info(load_segmenter(plan.model, plan.device).spec, __version__)
-    records = committed_blocks(folder, plan.block_key)
+    records = stated_blocks(folder, plan.block_key)
     missing = sorted({block.name for block in plan.blocks()} - set(records))
     if missing:
         raise StoreError(f"{folder.blocks} lacks {', '.join(missing)}: run the same command again")

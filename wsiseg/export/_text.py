@@ -20,6 +20,15 @@ _HEAD = np.frombuffer(b'{"type":"Feature","id":"', np.uint8)
 _OUTLINE = np.frombuffer(b'","geometry":{"type":"Polygon","coordinates":[', np.uint8)
 _TAIL = np.frombuffer(b"}}}", np.uint8)
 
+_inlined = njit(cache=True, nogil=True, forceinline=True)
+_U = np.uint64
+_LEAST_NORMAL = float(np.finfo(np.float32).tiny)
+_HALF_ULP = 1.001 * 2.0**-24
+"""At least half the distance to the next float32, over the number itself, where it is normal."""
+
+_OVERHANG = 8
+"""Digits are written eight bytes at a time."""
+
 _NUMBER_ROOM = 20
 _VERTEX_ROOM = 2 * 16 + 4
 _FEATURE_ROOM = len(_HEAD) + 36 + len(_OUTLINE) + len(_TAIL) + 2
@@ -70,7 +79,7 @@ class Written(NamedTuple):
 
 
 def features_text(
-    polygons: Polygons, written: Written, classes: Texts, names: Texts
+    polygons: Polygons, written: Written, classes: Texts, names: Texts, opening: bytes = b""
 ) -> NDArray[np.uint8]:
     """GeoJSON features, one a line, each line ended by a comma but for the last.
 
@@ -84,14 +93,18 @@ def features_text(
         For every class the text between the rings and the first measurement.
     names
         For every measurement its name with quotes and colon.
+    opening
+        Text that stands before the first feature.
     """
-    room = (
+    room = len(opening) + (
         len(polygons) * (_FEATURE_ROOM + int(np.diff(classes.offsets).max(initial=0)))
         + len(polygons) * (len(names.text) + written.values.shape[1] * (_NUMBER_ROOM + 1))
         + (len(polygons.vertices) + len(polygons.ring_offsets)) * _VERTEX_ROOM
     )
-    out = np.empty(room, np.uint8)
-    return out[: _features(out, Outlines.of(polygons), written, classes, names)]
+    out = np.empty(room + _OVERHANG, np.uint8)
+    out[: len(opening)] = np.frombuffer(opening, np.uint8)
+    end = _features(out, len(opening), Outlines.of(polygons), written, classes, names)
+    return out[:end]
 
 
 def uuid_text(uuids: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -123,39 +136,70 @@ def _put(out, at, text):  # type: ignore[no-untyped-def]
     return at + len(text)
 
 
-@njit(cache=True, nogil=True)
-def _put_integer(out, at, value):  # type: ignore[no-untyped-def]
-    """Digits of a whole number that is not negative."""
-    count, rest = 1, value // 10
-    while rest:
-        count += 1
-        rest //= 10
-    for k in range(count - 1, -1, -1):
-        out[at + k] = 48 + value % 10
-        value //= 10
+@_inlined
+def _put_word(out, at, word):  # type: ignore[no-untyped-def]
+    """Eight bytes, the lowest first; what follows the wanted ones is overwritten later."""
+    for k in range(8):
+        out[at + k] = word >> _U(8 * k) & _U(255)
+
+
+@_inlined
+def _eight_digits(value):  # type: ignore[no-untyped-def]
+    """The decimal digits of a uint64 below 10**8 as eight characters, the first the lowest byte.
+
+    All are found at once: two numbers of four digits in the halves of a word, four of two
+    digits in its quarters, then eight of one. Quotients by 100 and 10 are products with
+    rounded-up reciprocals, exact for numbers of so few digits.
+    """
+    high = value // _U(10_000)
+    word = high | (value - high * _U(10_000)) << _U(32)
+    hundreds = word * _U(10_486) >> _U(20) & _U(0x7F_0000_007F)
+    word = hundreds | (word - hundreds * _U(100)) << _U(16)
+    tens = word * _U(103) >> _U(10) & _U(0xF_000F_000F_000F)
+    word = tens | (word - tens * _U(10)) << _U(8)
+    return word | _U(0x3030_3030_3030_3030)
+
+
+@_inlined
+def _put_padded(out, at, value, count):  # type: ignore[no-untyped-def]
+    """A uint64 below 10**16 as ``count`` digits, zeros in front."""
+    low = value
+    if count > 8:
+        high = value // _U(10**8)
+        low = value - high * _U(10**8)
+        _put_word(out, at, _eight_digits(high) >> _U(8 * (16 - count)))
+        at += count - 8
+        count = 8
+    _put_word(out, at, _eight_digits(low) >> _U(8 * (8 - count)))
     return at + count
 
 
-@njit(cache=True, nogil=True)
+@_inlined
+def _put_integer(out, at, value):  # type: ignore[no-untyped-def]
+    """Digits of a uint64 below 10**10."""
+    count = 1 + (value >= _U(10)) + (value >= _U(10**2)) + (value >= _U(10**3))
+    count += (value >= _U(10**4)) + (value >= _U(10**5)) + (value >= _U(10**6))
+    count += (value >= _U(10**7)) + (value >= _U(10**8)) + (value >= _U(10**9))
+    return _put_padded(out, at, value, count)
+
+
+@_inlined
 def _put_hundredths(out, at, value):  # type: ignore[no-untyped-def]
     """A whole number of hundredths as a decimal without trailing zeros."""
     if value < 0:
         out[at] = 45
         at += 1
         value = -value
-    at = _put_integer(out, at, value // 100)
-    rest = value % 100
-    if rest:
-        out[at] = 46
-        out[at + 1] = 48 + rest // 10
-        at += 2
-        if rest % 10:
-            out[at] = 48 + rest % 10
-            at += 1
-    return at
+    whole = _U(value) // _U(100)
+    rest = _U(value) - whole * _U(100)
+    at = _put_integer(out, at, whole)
+    if rest == _U(0):
+        return at
+    out[at] = 46
+    return _put_padded(out, at + 1, rest, 2) - (rest % _U(10) == _U(0))
 
 
-@njit(cache=True, nogil=True)
+@_inlined
 def _scaled(value, exponent):  # type: ignore[no-untyped-def]
     """``value * 10 ** exponent``."""
     while exponent > 22:
@@ -174,19 +218,24 @@ def _decimal(value):  # type: ignore[no-untyped-def]
     Six digits always survive the way to float32 and back, nine always suffice; a reader that
     goes through float64 finds the same number, for it divides the same two exact ones.
     """
-    exponent = math.floor(math.log10(value))
-    if _scaled(value, -exponent) >= 10.0:
+    # By the binary exponent, times log10(2): right, or one too low.
+    exponent = (math.frexp(value)[1] - 1) * 1233 >> 12
+    while _scaled(value, -exponent) >= 10.0:
         exponent += 1
-    elif _scaled(value, -exponent) < 1.0:
+    while _scaled(value, -exponent) < 1.0:
         exponent -= 1
-    digits = 0
-    for places in range(5, 9):
+    nine = _scaled(value, 8 - exponent)
+    # Shorter decimals that are farther off than this would not read back: they are not tried.
+    reach = nine * _HALF_ULP if value >= _LEAST_NORMAL else nine
+    places = 5 + (abs(nine - np.rint(nine * 1e-3) * 1e3) > reach)
+    places += places == 6 and abs(nine - np.rint(nine * 1e-2) * 1e2) > reach
+    while True:
         digits = round(_scaled(value, places - exponent))
-        if np.float32(_scaled(float(digits), exponent - places)) == np.float32(value):
-            exponent -= places
+        same = np.float32(_scaled(float(digits), exponent - places)) == np.float32(value)
+        if same or places == 8:
             break
-    else:
-        exponent -= 8
+        places += 1
+    exponent -= places
     while digits % 10 == 0:
         digits //= 10
         exponent += 1
@@ -203,7 +252,8 @@ def _put_number(out, at, value):  # type: ignore[no-untyped-def]
         out[at] = 45
         at += 1
         value = -value
-    digits, exponent = _decimal(float(value))
+    found, exponent = _decimal(float(value))
+    digits = _U(found)
     if exponent < -14 or exponent > 10:
         at = _put_integer(out, at, digits)
         out[at] = 101
@@ -211,22 +261,18 @@ def _put_number(out, at, value):  # type: ignore[no-untyped-def]
         if exponent < 0:
             out[at] = 45
             at += 1
-        return _put_integer(out, at, abs(exponent))
+        return _put_integer(out, at, _U(abs(exponent)))
     if exponent >= 0:
         at = _put_integer(out, at, digits)
         for _ in range(exponent):
             out[at] = 48
             at += 1
         return at
-    unit = int(_POWERS[-exponent])
-    at = _put_integer(out, at, digits // unit)
+    unit = _U(_POWERS[-exponent])
+    whole = digits // unit
+    at = _put_integer(out, at, whole)
     out[at] = 46
-    at += 1
-    rest = digits % unit
-    for k in range(-exponent - 1, -1, -1):
-        out[at + k] = 48 + rest % 10
-        rest //= 10
-    return at - exponent
+    return _put_padded(out, at + 1, digits - whole * unit, -exponent)
 
 
 @njit(cache=True, nogil=True)
@@ -241,20 +287,20 @@ def _put_uuid(out, at, uuid):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@_inlined
 def _put_ring(out, at, ring):  # type: ignore[no-untyped-def]
     """A closed ring of an open one."""
     out[at] = 91
     at += 1
     for k in range(len(ring) + 1):
-        point = ring[k if k < len(ring) else 0]
+        point = k if k < len(ring) else 0
         if k:
             out[at] = 44
             at += 1
         out[at] = 91
-        at = _put_hundredths(out, at + 1, np.int64(point[0]))
+        at = _put_hundredths(out, at + 1, np.int64(ring[point, 0]))
         out[at] = 44
-        at = _put_hundredths(out, at + 1, np.int64(point[1]))
+        at = _put_hundredths(out, at + 1, np.int64(ring[point, 1]))
         out[at] = 93
         at += 1
     out[at] = 93
@@ -277,8 +323,7 @@ def _put_measurements(out, at, values, names):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _features(out, outlines, written, classes, names):  # type: ignore[no-untyped-def]
-    at = 0
+def _features(out, at, outlines, written, classes, names):  # type: ignore[no-untyped-def]
     for cell in range(len(written.class_index)):
         if cell:
             out[at] = 44

@@ -9,7 +9,7 @@ file there, so every one is checked in the form it is written in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imagecodecs
@@ -97,8 +97,7 @@ def write_cells_geojson(path: Path, source: CellSource) -> GeojsonReport:
                 cells, counted = _accepted(batch, source.info)
                 report += counted
                 if len(cells):
-                    text = _text(cells, classes)
-                    file.write(_member(pending + text.tobytes()))
+                    file.write(_member(_text(cells, classes, pending).tobytes()))
                     pending = _SEPARATOR
         empty = pending == _OPENING
         file.write(_member(_OPENING + _CLOSING if empty else _CLOSING))
@@ -141,9 +140,9 @@ def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: floa
                 report += counted
                 for place, members in _by_region(cells, side):
                     opening = _SEPARATOR if place in counts else _OPENING
-                    text = _text(cells.take(members), classes)
+                    text = _text(cells.take(members), classes, opening)
                     with (temporary / _region_file(place)).open("ab") as file:
-                        file.write(_member(opening + text.tobytes()))
+                        file.write(_member(text.tobytes()))
                     counts[place] = counts.get(place, 0) + len(members)
         for place in counts:
             with (temporary / _region_file(place)).open("ab") as file:
@@ -169,11 +168,8 @@ def _member(text: bytes) -> bytes:
 
 
 def _chunks(batch: CellBatch) -> Iterator[CellBatch]:
-    if len(batch) <= _CHUNK:
-        yield batch
-        return
     for start in range(0, len(batch), _CHUNK):
-        yield batch.take(np.arange(start, min(start + _CHUNK, len(batch))))
+        yield batch.between(start, min(start + _CHUNK, len(batch)))
 
 
 def _accepted(batch: CellBatch, info: CellsInfo) -> tuple[CellBatch, GeojsonReport]:
@@ -184,27 +180,19 @@ def _accepted(batch: CellBatch, info: CellsInfo) -> tuple[CellBatch, GeojsonRepo
     outlines = batch.polygons
     moved = Polygons(outlines.vertices - shift, outlines.ring_offsets, outlines.polygon_offsets)
     checked = sound(moved)
-    kept = checked.kept
-    cells = CellBatch(
-        batch.ids[kept],
-        batch.uuids[kept],
-        checked.polygons,
-        batch.centroids[kept],
-        batch.class_index[kept],
-        batch.probabilities[kept],
-        batch.truncated[kept],
-        {name: values[kept] for name, values in batch.features.items()},
-    )
-    return cells, GeojsonReport(len(kept), checked.mended, len(batch) - len(kept))
+    written = len(checked.kept)
+    whole = batch if written == len(batch) else batch.take(checked.kept)
+    cells = replace(whole, polygons=checked.polygons)
+    return cells, GeojsonReport(written, checked.mended, len(batch) - written)
 
 
-def _text(cells: CellBatch, classes: Texts) -> NDArray[np.uint8]:
+def _text(cells: CellBatch, classes: Texts, opening: bytes) -> NDArray[np.uint8]:
     columns = [*cells.features.values(), cells.probabilities]
     names = [*(measurement_name(name) for name in cells.features), "Probability"]
     keys = Texts.of([orjson.dumps(name) + b":" for name in names])
     values = np.stack(columns, axis=1).astype(np.float32, copy=False)
     return features_text(
-        cells.polygons, Written(cells.uuids, cells.class_index, values), classes, keys
+        cells.polygons, Written(cells.uuids, cells.class_index, values), classes, keys, opening
     )
 
 

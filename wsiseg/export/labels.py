@@ -5,45 +5,44 @@ OME-Zarr agree on. Both labels have the same number of levels, as the specificat
 labels that belong together.
 
 A level holds every second pixel of the one below. The levels are made in one pass from the
-top: a shard asks for the four below it, so that at most one shard a level is in memory.
+top: a shard asks for the four below it, so that at most one shard a level is in memory. Of the
+lowest level it is one chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import zarr
-from numba import njit
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore
 
 from wsiseg import files
 from wsiseg.cells.batch import CellSource
-from wsiseg.cells.polygons import Polygons
-from wsiseg.cells.rasterize import paint_order, rasterize
-from wsiseg.geometry import HUNDREDTHS, Box, Frame, Size
+from wsiseg.export._painting import SHARD_PX, NucleiPainter, Shown
+from wsiseg.export._shards import encode_chunk, join_chunks
+from wsiseg.geometry import Box, Frame, Size
 
 Version = Literal["0.5", "0.4"]
 
 _CHUNK = 512
-_SHARD = 2048
 _SMALLEST = 256
 """Levels go on until the longer side is no longer than this."""
 
-_PARTS_IN_MEMORY = 6
+_ZSTD_LEVEL = 1
 
 # Zstandard without shuffling is the smallest and the fastest on labels, whose neighbouring
 # bytes repeat as they are. Zarr 2 readers in Java know it inside of Blosc only.
 _LAYOUTS: Mapping[Version, dict[str, Any]] = {
     "0.5": {
         "chunks": (_CHUNK, _CHUNK),
-        "shards": (_SHARD, _SHARD),
-        "compressors": ZstdCodec(level=1),
+        "shards": (SHARD_PX, SHARD_PX),
+        "compressors": ZstdCodec(level=_ZSTD_LEVEL),
         "dimension_names": ("y", "x"),
     },
     "0.4": {
@@ -54,8 +53,8 @@ _LAYOUTS: Mapping[Version, dict[str, Any]] = {
     },
 }
 
-_Draw = Callable[[Box], NDArray[Any] | None]
-"""The pixels ``[y, x]`` of a box at full resolution; ``None`` where all are background."""
+_Draw = Callable[[Box], Shown | None]
+"""What a shard shows at full resolution; ``None`` where all is background."""
 
 
 class Codes(Protocol):
@@ -126,12 +125,12 @@ def write_labels(
         root = zarr.open_group(str(temporary), mode="w", zarr_format=3 if ngff == "0.5" else 2)
         _describe(root, {"labels": ["nuclei", "tissue"]}, ngff)
         nuclei = _Pyramid(root.create_group("nuclei"), frame, levels, np.dtype(np.uint32), ngff)
-        nuclei.write(_Nuclei(source).draw)
+        nuclei.write(NucleiPainter(source).draw)
         nuclei.describe("nuclei", {})
         regions = _Pyramid(
             root.create_group("tissue"), tissue.frame, levels, np.dtype(np.uint8), ngff
         )
-        regions.write(lambda box: tissue.codes[box.slices()])
+        regions.write(lambda cell: _window(tissue.codes[cell.slices()], cell))
         regions.describe("tissue", _legend(tissue))
 
 
@@ -143,7 +142,7 @@ def write_nuclei_pyramid(group: zarr.Group, source: CellSource) -> int:
     """
     frame = source.info.frame
     levels = max(len(_sizes(frame.size)), 2)
-    _Pyramid(group, frame, levels, np.dtype(np.uint32), "0.5").write(_Nuclei(source).draw)
+    _Pyramid(group, frame, levels, np.dtype(np.uint32), "0.5").write(NucleiPainter(source).draw)
     return levels
 
 
@@ -176,7 +175,9 @@ class _Pyramid:
     def __init__(
         self, group: zarr.Group, frame: Frame, levels: int, dtype: np.dtype[Any], ngff: Version
     ) -> None:
-        self._group, self._frame, self._ngff = group, frame, ngff
+        self._group, self._frame, self._dtype, self._ngff = group, frame, dtype, ngff
+        self._folder = _folder(group)
+        self._chunk = _LAYOUTS[ngff]["chunks"][0]
         self._sizes = _sizes(frame.size, levels)
         self._arrays = [
             _create_array(group, str(level), size, dtype, ngff)
@@ -186,8 +187,9 @@ class _Pyramid:
     def write(self, draw: _Draw) -> None:
         """Fill all levels."""
         top = len(self._sizes) - 1
-        for cell in Box.of(self._sizes[top]).split(_SHARD):
-            self._fill(top, cell.x0 // _SHARD, cell.y0 // _SHARD, draw)
+        for cell in Box.of(self._sizes[top]).split(SHARD_PX):
+            above = np.zeros((SHARD_PX // 2, SHARD_PX // 2), self._dtype)
+            self._fill(top, (cell.x0 // SHARD_PX, cell.y0 // SHARD_PX), draw, above)
 
     def describe(self, name: str, legend: dict[str, Any]) -> None:
         """Write the metadata of the label."""
@@ -213,63 +215,62 @@ class _Pyramid:
         label = {"version": ngff, **legend}
         _describe(self._group, {"multiscales": [multiscale], "image-label": label}, ngff)
 
-    def _fill(self, level: int, column: int, row: int, draw: _Draw) -> NDArray[Any] | None:
-        """Write one shard and all below it; its pixels, or ``None`` if all are background."""
-        x, y = column * _SHARD, row * _SHARD
-        cell = Box(x, y, x + _SHARD, y + _SHARD).intersection(Box.of(self._sizes[level]))
-        if cell.empty:
-            return None
-        pixels = draw(cell) if level == 0 else self._reduced(level, cell, draw)
-        if pixels is None:
-            return None
-        empty, squares = _empty_squares(pixels)
-        if empty == squares:
-            return None
-        array = self._arrays[level]
-        if not empty:
-            # Spares zarr its own, slower search for chunks that need not be written.
-            array = array.with_config({"write_empty_chunks": True})
-        array[cell.slices()] = pixels
-        return pixels
+    def _fill(self, level: int, place: tuple[int, int], draw: _Draw, above: NDArray[Any]) -> bool:
+        """Write one shard and all below it; whether it holds anything but background.
 
-    def _reduced(self, level: int, cell: Box, draw: _Draw) -> NDArray[Any] | None:
-        pixels = None
-        column, row, half = cell.x0 // _SHARD, cell.y0 // _SHARD, _SHARD // 2
+        ``place`` is its column and row; every second pixel of it goes to ``above``.
+        """
+        x, y = place[0] * SHARD_PX, place[1] * SHARD_PX
+        cell = Box(x, y, x + SHARD_PX, y + SHARD_PX).intersection(Box.of(self._sizes[level]))
+        if cell.empty:
+            return False
+        shown = draw(cell) if level == 0 else self._reduced(level, cell, draw)
+        if shown is None:
+            return False
+        chunks: dict[tuple[int, int], bytes] = {}
+        found = False
+        for square in cell.split(self._chunk):
+            pixels = shown(square)
+            if pixels is None or not pixels.any():
+                continue
+            found = True
+            rows, columns = square.slices(cell)
+            every_second = pixels[::2, ::2]
+            top, left = rows.start // 2, columns.start // 2
+            height, width = every_second.shape
+            above[top : top + height, left : left + width] = every_second
+            if self._ngff == "0.4":
+                self._arrays[level][square.slices()] = pixels
+            else:
+                at = rows.start // self._chunk, columns.start // self._chunk
+                chunks[at] = encode_chunk(pixels, self._chunk, _ZSTD_LEVEL)
+        if chunks:
+            file = self._folder / str(level) / "c" / str(place[1]) / str(place[0])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(join_chunks(chunks, SHARD_PX // self._chunk))
+        return found
+
+    def _reduced(self, level: int, cell: Box, draw: _Draw) -> Shown | None:
+        pixels = np.zeros(cell.shape, self._dtype)
+        column, row, half = cell.x0 // SHARD_PX, cell.y0 // SHARD_PX, SHARD_PX // 2
+        found = False
         for dy in (0, 1):
             for dx in (0, 1):
-                below = self._fill(level - 1, 2 * column + dx, 2 * row + dy, draw)
-                if below is None:
-                    continue
-                if pixels is None:
-                    pixels = np.zeros(cell.shape, below.dtype)
-                every_second = below[::2, ::2]
-                height, width = every_second.shape
-                top, left = dy * half, dx * half
-                pixels[top : top + height, left : left + width] = every_second
-                # Else the finished shard of every level would stay while the next is made.
-                del below, every_second
-        return pixels
+                quarter = pixels[dy * half :, dx * half :]
+                found |= self._fill(level - 1, (2 * column + dx, 2 * row + dy), draw, quarter)
+        return _window(pixels, cell) if found else None
 
 
-@njit(cache=True, nogil=True)
-def _empty_squares(pixels: NDArray[Any]) -> tuple[int, int]:
-    """How many squares of a shard hold nothing but background, and how many there are."""
-    height, width = pixels.shape
-    empty, squares = 0, 0
-    for y0 in range(0, height, _CHUNK):
-        for x0 in range(0, width, _CHUNK):
-            squares += 1
-            empty += not _any(pixels[y0 : y0 + _CHUNK, x0 : x0 + _CHUNK])
-    return empty, squares
+def _window(pixels: NDArray[Any], cell: Box) -> Shown:
+    """The squares of a shard whose pixels are there."""
+    return lambda square: pixels[square.slices(cell)]
 
 
-@njit(cache=True, nogil=True)
-def _any(pixels: NDArray[Any]) -> bool:
-    for y in range(pixels.shape[0]):
-        for x in range(pixels.shape[1]):
-            if pixels[y, x]:
-                return True
-    return False
+def _folder(group: zarr.Group) -> Path:
+    """Where a group lies on the disk."""
+    if not isinstance(group.store, LocalStore):
+        raise TypeError(f"{group.store} is no folder")
+    return group.store.root / group.path
 
 
 def _create_array(
@@ -282,69 +283,3 @@ def _create_array(
         fill_value=0,
         **_LAYOUTS[ngff],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What painting needs of the cells of one part."""
-
-    ids: NDArray[np.uint32]
-    polygons: Polygons
-    bounds: NDArray[np.float64]
-    centroids: NDArray[np.float64]
-    probabilities: NDArray[np.float32]
-
-    def meeting(self, box: Box) -> _Part:
-        """The cells whose bounds in frame pixels meet the box."""
-        x0, y0, x1, y1 = self.bounds.T
-        chosen = np.flatnonzero((x0 <= box.x1) & (x1 >= box.x0) & (y0 <= box.y1) & (y1 >= box.y0))
-        return _Part(
-            self.ids[chosen],
-            self.polygons.take(chosen),
-            self.bounds[chosen],
-            self.centroids[chosen],
-            self.probabilities[chosen],
-        )
-
-
-class _Nuclei:
-    """The instances in any box of the frame; parts last used stay in memory."""
-
-    def __init__(self, source: CellSource) -> None:
-        info = source.info
-        self._source = source
-        self._extents: Sequence[Box] = source.extents
-        self._scale = info.frame.scale_to(info.level0)
-        self._part = lru_cache(_PARTS_IN_MEMORY)(self._read)
-
-    def draw(self, box: Box) -> NDArray[np.uint32] | None:
-        """uint32 ``[y, x]``, or ``None`` where no cell lies."""
-        parts = [
-            self._part(number).meeting(box)
-            for number, extent in enumerate(self._extents)
-            if extent.intersects(box)
-        ]
-        if not any(len(part.ids) for part in parts):
-            return None
-        order = paint_order(
-            np.concatenate([part.probabilities for part in parts]),
-            np.concatenate([part.centroids for part in parts]),
-        )
-        return rasterize(
-            Polygons.concatenate([part.polygons for part in parts]),
-            np.concatenate([part.ids for part in parts]),
-            order,
-            box,
-            self._scale,
-        )
-
-    def _read(self, number: int) -> _Part:
-        batch = self._source.read(number)
-        per_pixel = np.tile(np.array(self._scale) * HUNDREDTHS, 2)
-        return _Part(
-            batch.ids,
-            batch.polygons,
-            batch.polygons.bounds() / per_pixel,
-            batch.centroids,
-            batch.probabilities,
-        )

@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
+from wsiseg.export._simple import plainly_valid
 from wsiseg.geometry import HUNDREDTHS
 
 
@@ -43,11 +44,13 @@ def sound(polygons: Polygons) -> Sound:
         whole, kept, trimmed = _without_stubs(polygons, rings >= 3)
     else:
         whole, kept, trimmed = polygons, np.arange(len(polygons)), np.zeros(len(polygons), bool)
-    geometries = whole.to_shapely()
-    broken = np.flatnonzero(~shapely.is_valid(geometries))
-    if not len(broken):
+    doubtful = np.flatnonzero(~plainly_valid(whole))
+    geometries = whole.take(doubtful).to_shapely()
+    invalid = ~shapely.is_valid(geometries)
+    if not invalid.any():
         return Sound(whole, kept, int(trimmed.sum()))
-    mended, owner = _largest_parts(*polygon_parts(on_lattice(geometries[broken])))
+    broken = doubtful[invalid]
+    mended, owner = _largest_parts(*polygon_parts(on_lattice(geometries[invalid])))
     # Dividing by 100 rounds; a mended polygon must be valid in that form too.
     fine = shapely.is_valid(mended.to_shapely())
     position = np.arange(len(whole))

@@ -24,7 +24,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay
 
 from wsiseg.features.definitions import ALPHA_UM
 
@@ -99,6 +98,9 @@ def alpha_complex(
         return np.empty((0, 2), np.int64), np.empty((0, 3), np.int64)
     moved = points + _shifts(points, ids)
     count = len(points)
+    # Slow to import, and needed for this alone.
+    from scipy.spatial import Delaunay
+
     simplices = Delaunay(np.concatenate([moved, _guards(moved)]) - moved[0]).simplices
     corners = np.sort(simplices.astype(np.int64), axis=1)
     # The guards are far enough to be in no circle that counts.

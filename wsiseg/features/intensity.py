@@ -14,13 +14,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsiseg.features.definitions import NUCLEUS_STATISTICS, RING_STATISTICS
 from wsiseg.geometry import MPP, Box
-from wsiseg.stain import AMOUNT_UNIT, Stains, amount, amount_tables, density_table
+from wsiseg.stain import AMOUNT_UNIT, Stains, amount_tables, density_table
 
-_STATISTICS = 5
-_PERCENTILES = np.array([0.1, 0.5, 0.9])
-_BINS = 256
-"""Values are counted in so many bins; those of one are sorted where they are not all equal."""
+_SHARES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
+
+_VALUES = 1 << 16
+_GROUP_BITS = 4
+"""Every value has its count, and so has every group of ``1 << _GROUP_BITS`` values, by which a
+rank is found in few steps."""
 
 _TABLE_UNIT = 16
 """Tables of :func:`wsiseg.stain.amount` hold this many steps a step of its results."""
@@ -48,22 +51,13 @@ class Raster:
     mpp: MPP
 
 
-def stain_planes(pixels: NDArray[np.uint8], stains: Stains) -> NDArray[np.int16]:
-    """Densities of a picture: int16 ``[3, y, x]`` in 1/1024 of optical density.
-
-    The planes are haematoxylin, counterstain and the sum of the channels' densities.
-
-    Parameters
-    ----------
-    pixels
-        RGB uint8 ``[y, x, 3]``.
-    stains
-        The slide's stains.
-    """
+def stain_tables(stains: Stains) -> NDArray[np.int32]:
+    """What is measured on a stained slide: int32 ``[3, 3, 256]``, three tables of
+    :func:`wsiseg.stain.amount`, for haematoxylin, counterstain and the sum of the channels'
+    densities."""
     densities = np.stack([density_table(level) for level in stains.white])
     total = np.rint(densities * (AMOUNT_UNIT * _TABLE_UNIT)).astype(np.int32)
-    tables = [*amount_tables(stains)[:2], total]
-    return np.stack([amount(pixels, table) for table in tables])
+    return np.stack([*amount_tables(stains)[:2], total])
 
 
 def ring_reach(mpp: MPP, radius_um: float) -> NDArray[np.int64]:
@@ -81,19 +75,23 @@ def ring_reach(mpp: MPP, radius_um: float) -> NDArray[np.int64]:
 
 def intensity_statistics(
     raster: Raster,
-    planes: NDArray[np.integer],
+    pixels: NDArray[np.integer],
+    tables: NDArray[np.int32] | None,
     members: NDArray[np.int64],
     boxes: NDArray[np.int64],
     radius_um: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, standard deviation, 10th, 50th and 90th percentile in nuclei and in their rings.
+    """Statistics of stains or channels in nuclei and in their rings.
 
     Parameters
     ----------
     raster
         The nuclei; those around the ones that are measured must be drawn too.
-    planes
-        Integers of at most 16 bits ``[c, y, x]``, as large as the raster.
+    pixels
+        Integers of at most 16 bits ``[y, x, c]``, as large as the raster.
+    tables
+        Those of :func:`stain_tables` where the pixels are RGB of a stained slide, whose amounts
+        are measured in 1/1024 of optical density; ``None``: the channels are measured.
     members
         int64 ``[n]``: indices of the nuclei to measure.
     boxes
@@ -105,21 +103,27 @@ def intensity_statistics(
 
     Returns
     -------
-    nuclei, rings
-        float64 ``[n, c, 5]``, NaN where there is no pixel.
+    nuclei
+        float64 ``[n, v, 5]``: ``NUCLEUS_STATISTICS`` of every table or channel, NaN where there
+        is no pixel. Of the last table, the sum, only the mean is measured.
+    rings
+        float64 ``[n, v, 3]``: ``RING_STATISTICS``, likewise; nothing of the sum.
     """
-    shape = (len(members), len(planes), _STATISTICS)
-    nuclei, rings = np.full(shape, np.nan), np.full(shape, np.nan)
+    if tables is None:
+        tables = np.zeros((0, 3, 256), np.int32)
+    count = len(tables) or pixels.shape[-1]
+    nuclei = np.full((len(members), count, len(NUCLEUS_STATISTICS)), np.nan)
+    rings = np.full((len(members), count, len(RING_STATISTICS)), np.nan)
     origin = (raster.box.x0, raster.box.y0, raster.box.x0, raster.box.y0)
     inside = raster.inside.shifted(-raster.box.x0, -raster.box.y0)
     _measure(
         np.ascontiguousarray(raster.labels),
-        np.ascontiguousarray(planes),
+        (np.ascontiguousarray(pixels).reshape(-1, pixels.shape[-1]), tables),
         (members + 1, boxes - np.asarray(origin)),
         ring_reach(raster.mpp, radius_um),
         (inside.x0, inside.y0, inside.x1, inside.y1),
-        nuclei,
-        rings,
+        (nuclei, _shares(NUCLEUS_STATISTICS)),
+        (rings, _shares(RING_STATISTICS)),
     )
     return nuclei, rings
 
@@ -127,26 +131,33 @@ def intensity_statistics(
 def chosen(
     statistics: NDArray[np.float64], plane: int, names: Sequence[str], scale: float
 ) -> dict[str, NDArray[np.float32]]:
-    """Some statistics of one plane by name (``mean``, ``std``, ``p10``, ``p50``, ``p90``)."""
-    order = ("mean", "std", "p10", "p50", "p90")
+    """The first statistics of one plane, by what they are called."""
     return {
-        name: (statistics[:, plane, order.index(name)] * scale).astype(np.float32) for name in names
+        name: (statistics[:, plane, place] * scale).astype(np.float32)
+        for place, name in enumerate(names)
     }
+
+
+def _shares(names: Sequence[str]) -> NDArray[np.float64]:
+    """The percentiles among statistics, whose first are mean and standard deviation."""
+    return np.array([_SHARES[name] for name in names[2:]])
 
 
 @njit(cache=True, nogil=True)
 def _measure(
     labels: NDArray[np.int32],
-    planes: NDArray[np.integer],
+    picture: tuple[NDArray[np.integer], NDArray[np.int32]],
     wanted: tuple[NDArray[np.int64], NDArray[np.int64]],
     reach: NDArray[np.int64],
     inside: tuple[int, int, int, int],
-    nuclei: NDArray[np.float64],
-    rings: NDArray[np.float64],
+    nuclei: tuple[NDArray[np.float64], NDArray[np.float64]],
+    rings: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> None:
+    """Fill the statistics of nuclei and rings, each given with its percentiles."""
+    pixels, tables = picture
     values, boxes = wanted
     height, width = labels.shape
-    counts = np.zeros(_BINS, np.int64)
+    tally = np.zeros(_VALUES, np.int32), np.zeros(_VALUES >> _GROUP_BITS, np.int32)
     rows, columns = len(reach) - 1, reach[0]
     for i in range(len(values)):
         x0, y0 = max(boxes[i, 0], 0), max(boxes[i, 1], 0)
@@ -160,10 +171,16 @@ def _measure(
         left, top = max(left, inside[0]), max(top, inside[1])
         right, bottom = min(right, inside[2]), min(bottom, inside[3])
         ring = _ring(labels, values[i], box, (left, top, right, bottom), reach)
-        for c in range(len(planes)):
-            flat = planes[c].ravel()
-            _describe(flat, core, counts, nuclei[i, c])
-            _describe(flat, ring, counts, rings[i, c])
+        for c in range(len(tables) - 1):
+            _describe(_amounts(pixels, core, tables[c]), nuclei[1], tally, nuclei[0][i, c])
+            _describe(_amounts(pixels, ring, tables[c]), rings[1], tally, rings[0][i, c])
+        if len(tables):
+            if len(core):
+                nuclei[0][i, -1, 0] = _amounts(pixels, core, tables[-1]).sum() / len(core)
+        else:
+            for c in range(pixels.shape[1]):
+                _describe(_channel(pixels, core, c), nuclei[1], tally, nuclei[0][i, c])
+                _describe(_channel(pixels, ring, c), rings[1], tally, rings[0][i, c])
 
 
 @njit(cache=True, nogil=True)
@@ -172,13 +189,13 @@ def _core(
 ) -> NDArray[np.int64]:
     """Places of a nucleus's pixels in the flat raster."""
     width = labels.shape[1]
-    places = np.empty((box[2] - box[0]) * (box[3] - box[1]), np.int64)
+    # One more: a place is written before it is known to count.
+    places = np.empty((box[2] - box[0]) * (box[3] - box[1]) + 1, np.int64)
     n = 0
     for y in range(box[1], box[3]):
         for x in range(box[0], box[2]):
-            if labels[y, x] == value:
-                places[n] = y * width + x
-                n += 1
+            places[n] = y * width + x
+            n += labels[y, x] == value
     return places[:n]
 
 
@@ -222,69 +239,84 @@ def _ring(
         covers = 0
         for x in range(left, right):
             covers += steps[y - top, x - left]
-            if covers > 0 and labels[y, x] == 0:
-                places[n] = y * labels.shape[1] + x
-                n += 1
+            places[n] = y * labels.shape[1] + x
+            n += (covers > 0) & (labels[y, x] == 0)
     return places[:n]
 
 
 @njit(cache=True, nogil=True)
-def _describe(
-    plane: NDArray[np.integer],
-    places: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Statistics of a flat plane at some places; ``counts`` is all zero before and after."""
-    n = len(places)
-    if n == 0:
-        return
-    values = np.empty(n, np.int64)
-    total, squares = np.int64(0), np.int64(0)
-    least = most = np.int64(plane[places[0]])
-    for k in range(n):
-        value = np.int64(plane[places[k]])
-        values[k] = value
-        total += value
-        squares += value * value
-        least, most = min(least, value), max(most, value)
-    out[0] = total / n
-    out[1] = math.sqrt(max(float(n * squares - total * total), 0.0)) / n
-    shift = 0
-    while (most - least) >> shift >= _BINS:
-        shift += 1
-    for k in range(n):
-        counts[(values[k] - least) >> shift] += 1
-    bin_, below = 0, 0
-    for p in range(len(_PERCENTILES)):
-        place = (n - 1) * _PERCENTILES[p]
-        rank = int(place)
-        while below + counts[bin_] <= rank:
-            below += counts[bin_]
-            bin_ += 1
-        low = _in_bin(values, (least, shift, bin_), counts[bin_], rank - below)
-        high = low
-        if rank + 1 < n:
-            after, before = bin_, below
-            while before + counts[after] <= rank + 1:
-                before += counts[after]
-                after += 1
-            high = _in_bin(values, (least, shift, after), counts[after], rank + 1 - before)
-        out[2 + p] = low + (high - low) * (place - rank)
-    counts[: ((most - least) >> shift) + 1] = 0
+def _amounts(
+    pixels: NDArray[np.integer], places: NDArray[np.int64], table: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Amounts of a stain in some pixels, as :func:`wsiseg.stain.amount` gives them."""
+    values = np.empty(len(places), np.int64)
+    for k in range(len(places)):
+        red, green, blue = pixels[places[k], 0], pixels[places[k], 1], pixels[places[k], 2]
+        total = table[0, red] + table[1, green] + table[2, blue]
+        values[k] = max(-32768, min(32767, (total + 8) >> 4))
+    return values
 
 
 @njit(cache=True, nogil=True)
-def _in_bin(values: NDArray[np.int64], bin_: tuple[int, int, int], count: int, rank: int) -> int:
-    """The value of some rank among those of one bin ``(least of all, shift, bin)``."""
-    least, shift, number = bin_
-    if shift == 0:
-        return least + number
-    members = np.empty(count, np.int64)
-    n = 0
-    for k in range(len(values)):
-        if (values[k] - least) >> shift == number:
-            members[n] = values[k]
-            n += 1
-    members.sort()
-    return int(members[rank])
+def _channel(
+    pixels: NDArray[np.integer], places: NDArray[np.int64], channel: int
+) -> NDArray[np.int64]:
+    """Values of a channel in some pixels."""
+    values = np.empty(len(places), np.int64)
+    for k in range(len(places)):
+        values[k] = pixels[places[k], channel]
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _describe(
+    values: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    tally: tuple[NDArray[np.int32], NDArray[np.int32]],
+    out: NDArray[np.float64],
+) -> None:
+    """Mean, standard deviation and percentiles of some values, of which it takes off the least.
+
+    ``tally`` is the counts of values and of groups, all zero before and after.
+    """
+    n = len(values)
+    if n == 0:
+        return
+    least = values.min()
+    total, squares = np.int64(0), np.int64(0)
+    for k in range(n):
+        values[k] -= least
+        total += values[k]
+        squares += values[k] * values[k]
+    out[0] = (total + n * least) / n
+    out[1] = math.sqrt(max(float(n * squares - total * total), 0.0)) / n
+    counts, groups = tally
+    for k in range(n):
+        counts[values[k]] += 1
+        groups[values[k] >> _GROUP_BITS] += 1
+    for p in range(len(shares)):
+        place = (n - 1) * shares[p]
+        rank = int(place)
+        low, ranks = _at_rank(counts, groups, rank)
+        high = low
+        if rank + 1 == ranks and ranks < n:
+            high, _ = _at_rank(counts, groups, ranks)
+        out[2 + p] = least + low + (high - low) * (place - rank)
+    for k in range(n):
+        counts[values[k]] = 0
+        groups[values[k] >> _GROUP_BITS] = 0
+
+
+@njit(cache=True, nogil=True)
+def _at_rank(counts: NDArray[np.int32], groups: NDArray[np.int32], rank: int) -> tuple[int, int]:
+    """The value of some rank among those counted, and how many are at most that."""
+    group, ranks = 0, 0
+    while ranks + groups[group] <= rank:
+        ranks += groups[group]
+        group += 1
+    value = group << _GROUP_BITS
+    ranks += counts[value]
+    while ranks <= rank:
+        value += 1
+        ranks += counts[value]
+    return value, ranks

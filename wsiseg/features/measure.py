@@ -20,7 +20,7 @@ from wsiseg.features.definitions import (
 )
 from wsiseg.features.graph import MARGIN_UM as GRAPH_MARGIN_UM
 from wsiseg.features.graph import measure_graph
-from wsiseg.features.intensity import Raster, chosen, intensity_statistics, stain_planes
+from wsiseg.features.intensity import Raster, chosen, intensity_statistics, stain_tables
 from wsiseg.features.neighbours import (
     REACH_UM,
     measure_neighbours,
@@ -33,7 +33,7 @@ from wsiseg.features.registry import columns_of
 from wsiseg.features.texture import texture_statistics
 from wsiseg.geometry import HUNDREDTHS, Box
 from wsiseg.slides.reader import Pixels
-from wsiseg.stain import AMOUNT_UNIT, Stains
+from wsiseg.stain import AMOUNT_UNIT, Stains, amount, amount_tables
 
 TILE_PX = 1024
 """Pixels are read for the cells whose centroid lies in one square of this side: it bounds the
@@ -218,10 +218,9 @@ def _squares(
     fx, fy = info.level0.scale_to(info.frame)
     places = np.floor(around.cells.centroids[around.own] * (fx / TILE_PX, fy / TILE_PX))
     margin = int(RING_UM / min(info.frame.mpp.x, info.frame.mpp.y)) + 2
-    _, which = np.unique(places.astype(np.int64)[:, ::-1], axis=0, return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which)) if len(which) else np.zeros(0, np.int64)
-    for group in np.split(order, ends[:-1]) if len(ends) else ():
+    order = np.lexsort(places.T)
+    begins = np.flatnonzero(np.diff(places[order], axis=0).any(axis=1)) + 1
+    for group in np.split(order, begins) if len(order) else ():
         members = group + around.own.start
         low, high = boxes[members, :2].min(axis=0), boxes[members, 2:].max(axis=0)
         box = Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
@@ -246,19 +245,16 @@ def _measure_square(
     raster = Raster(labels.view(np.int32), box, box.intersection(info.frame.box), info.frame.mpp)
     if place.read is None:
         raise ValueError("these features need the slide's pixels")
-    pixels = place.read(box)
+    pixels, tables = place.read(box), None
     if recipe.stains is not None:
-        planes: NDArray[np.integer] = stain_planes(
-            pixels[..., :3].astype(np.uint8, copy=False), recipe.stains
-        )
-    else:
-        planes = np.moveaxis(pixels, -1, 0)
+        pixels = pixels[..., :3].astype(np.uint8, copy=False)
+        tables = stain_tables(recipe.stains)
     found: Columns = {}
     if "stain" in recipe.sets:
-        measured = intensity_statistics(raster, planes, members, boxes[members], RING_UM)
+        measured = intensity_statistics(raster, pixels, tables, members, boxes[members], RING_UM)
         found |= _intensity_columns(*measured, recipe)
     if "texture" in recipe.sets:
-        found |= _texture_columns(raster, planes, members, boxes[members], recipe)
+        found |= _texture_columns(raster, pixels, members, boxes[members], recipe)
     return found
 
 
@@ -278,17 +274,18 @@ def _intensity_columns(
 
 def _texture_columns(
     raster: Raster,
-    planes: NDArray[np.integer],
+    pixels: Pixels,
     members: NDArray[np.int64],
     boxes: NDArray[np.int64],
     recipe: Recipe,
 ) -> Columns:
     if recipe.stains is None:
-        plane, limits, scale = planes[recipe.nuclear], recipe.texture_limits, 1.0
+        plane: NDArray[np.integer] = np.ascontiguousarray(pixels[..., recipe.nuclear])
+        limits, scale = recipe.texture_limits, 1.0
     else:
         low, high = TEXTURE_OD
-        plane, limits, scale = planes[0], (low * AMOUNT_UNIT, high * AMOUNT_UNIT), 1 / AMOUNT_UNIT
-    plane = np.ascontiguousarray(plane)
+        plane = amount(pixels, amount_tables(recipe.stains)[0])
+        limits, scale = (low * AMOUNT_UNIT, high * AMOUNT_UNIT), 1 / AMOUNT_UNIT
     return texture_statistics(raster, plane, members, boxes, limits, scale)
 
 

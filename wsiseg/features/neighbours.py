@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from wsiseg.features.definitions import COUNT_RADII_UM
 
@@ -17,9 +16,10 @@ REACH_UM = float(COUNT_RADII_UM[-1])
 
 NEAREST = 3
 
-# A hair more than half the reach, so that what lies within is at most two squares away.
-_CELL_UM = REACH_UM / 2 * (1 + 1e-6)
-_MIDDLE = 1
+# A hair more than the least radius, so that what lies within it is at most one square away.
+_CELL_UM = COUNT_RADII_UM[0] * (1 + 1e-6)
+_NEAR, _MIDDLE, _FAR = (-(-radius // COUNT_RADII_UM[0]) for radius in COUNT_RADII_UM)
+"""How many squares away whatever lies within each of the radii can be."""
 
 
 def measure_neighbours(
@@ -42,14 +42,12 @@ def measure_neighbours(
         Float32 ``[m]`` each: the columns of the set ``neighbours`` but for the nearest
         distances.
     nearest
-        float64 ``[m, 3]``: distances in µm of the three nearest other nuclei among those
-        given, in order; infinite where there are fewer. Those up to 100 µm are the slide's;
-        :func:`settle_nearest` seeks the others.
+        float64 ``[m, 3]``: distances in µm of the three nearest other nuclei, in order. Sure
+        where all three are at most 100 µm; :func:`settle_nearest` seeks the others.
     """
-    chosen = points[own]
-    counts, others, nearest = _search(points, classes, chosen, own.start, _grid(points))
+    counts, others, nearest = _search(points, classes, (own.start, own.stop), _grid(points))
     with np.errstate(invalid="ignore"):
-        share = others / counts[:, _MIDDLE]
+        share = others / counts[:, 1]
     area_mm2 = math.pi * (REACH_UM * 1e-3) ** 2
     columns = {
         f"neighbours_{radius}_um": counts[:, i].astype(np.float32)
@@ -81,6 +79,9 @@ def settle_nearest(
     sought = np.flatnonzero(nearest[:, -1] > REACH_UM)
     if not len(sought):
         return
+    # Slow to import, and most slides do without.
+    from scipy.spatial import KDTree
+
     # The nearest of all is the nucleus itself.
     found = KDTree(points).query(points[sought], k=NEAREST + 1)[0][:, 1:]
     for distance, more in farther:
@@ -119,35 +120,86 @@ def _grid(points: NDArray[np.float64]) -> Grid:
 def _search(
     points: NDArray[np.float64],
     classes: NDArray[np.uint8],
-    chosen: NDArray[np.float64],
-    first: int,
-    grid: tuple[NDArray[np.int64], NDArray[np.int64], float, float],
+    own: tuple[int, int],
+    grid: Grid,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Counts by radius, those of another class within the middle one, nearest distances."""
     starts, order, left, top = grid
-    rows, columns = starts.shape[0], starts.shape[1] - 1
-    radii = np.array([r * r for r in COUNT_RADII_UM], np.float64)
-    counts = np.zeros((len(chosen), len(radii)), np.int64)
-    others = np.zeros(len(chosen), np.int64)
-    nearest = np.full((len(chosen), NEAREST), np.inf)
-    for i in range(len(chosen)):
-        column = math.floor((chosen[i, 0] - left) / _CELL_UM)
-        row = math.floor((chosen[i, 1] - top) / _CELL_UM)
-        for y in range(max(row - 2, 0), min(row + 3, rows)):
-            begin = starts[y, max(column - 2, 0)]
-            for k in range(begin, starts[y, min(column + 3, columns)]):
-                j = order[k]
-                if j == first + i:
-                    continue
-                dx, dy = points[j, 0] - chosen[i, 0], points[j, 1] - chosen[i, 1]
-                square = dx * dx + dy * dy
-                for r in range(len(radii)):
-                    counts[i, r] += square <= radii[r]
-                if square <= radii[_MIDDLE] and classes[j] != classes[first + i]:
-                    others[i] += 1
-                if square < nearest[i, -1]:
+    xs, ys, kinds = points[order, 0], points[order, 1], classes[order]
+    count = own[1] - own[0]
+    counts = np.zeros((count, len(COUNT_RADII_UM)), np.int64)
+    others = np.zeros(count, np.int64)
+    nearest = np.full((count, NEAREST), np.inf)
+    for i in range(count):
+        me = own[0] + i
+        x, y = points[me]
+        row, column = math.floor((y - top) / _CELL_UM), math.floor((x - left) / _CELL_UM)
+        for line in range(max(row - _FAR, 0), min(row + _FAR + 1, len(starts))):
+            begin, end = _run(starts[line], column, _FAR)
+            _count(xs[begin:end], ys[begin:end], (x, y), counts[i])
+        counts[i] -= 1
+        for line in range(max(row - _MIDDLE, 0), min(row + _MIDDLE + 1, len(starts))):
+            begin, end = _run(starts[line], column, _MIDDLE)
+            others[i] += _count_others(
+                xs[begin:end], ys[begin:end], kinds[begin:end], (x, y), classes[me]
+            )
+        reach = _NEAR if counts[i, 0] >= NEAREST else _MIDDLE if counts[i, 1] >= NEAREST else _FAR
+        for line in range(max(row - reach, 0), min(row + reach + 1, len(starts))):
+            begin, end = _run(starts[line], column, reach)
+            for k in range(begin, end):
+                square = _square(xs[k], ys[k], (x, y))
+                if square < nearest[i, -1] and order[k] != me:
                     _insert(nearest[i], square)
     return counts, others, np.sqrt(nearest)
+
+
+@njit(cache=True, nogil=True)
+def _run(starts: NDArray[np.int64], column: int, reach: int) -> tuple[int, int]:
+    """Begin and end of the points of a row of squares up to ``reach`` squares from a column."""
+    return starts[max(column - reach, 0)], starts[min(column + reach + 1, len(starts) - 1)]
+
+
+@njit(cache=True, nogil=True)
+def _square(x: float, y: float, place: tuple[float, float]) -> float:
+    """The squared distance of a point to a place."""
+    return (x - place[0]) * (x - place[0]) + (y - place[1]) * (y - place[1])
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    place: tuple[float, float],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add the numbers of points that lie within each of the radii around a place."""
+    near, middle, far = COUNT_RADII_UM
+    # Sums of their own and no branches: so the compiler takes several points at once.
+    in_near, in_middle, in_far = 0, 0, 0
+    for k in range(len(xs)):
+        square = _square(xs[k], ys[k], place)
+        in_near += square <= near * near
+        in_middle += square <= middle * middle
+        in_far += square <= far * far
+    counts[0] += in_near
+    counts[1] += in_middle
+    counts[2] += in_far
+
+
+@njit(cache=True, nogil=True)
+def _count_others(
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    kinds: NDArray[np.uint8],
+    place: tuple[float, float],
+    kind: int,
+) -> int:
+    """The number of points of another class within the middle radius around a place."""
+    reach = COUNT_RADII_UM[1]
+    found = 0
+    for k in range(len(xs)):
+        found += (_square(xs[k], ys[k], place) <= reach * reach) & (kinds[k] != kind)
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -60,6 +60,8 @@ class ModelSpec:
         What the model learnt on looks like, see :mod:`wsiseg.quality.shift`; empty if unknown.
     batch
         Windows that are best predicted together.
+    support_px
+        Longest side that the support of an instance can have; 0 where nothing bounds it.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelSpec:
     bytes_per_px: int = 64
     appearance: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     batch: int = 1
+    support_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,14 +89,16 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
             ledger.add(counts)
             parts.append(candidates)
 
-    batch = session.segmenter.spec.batch
-    coming = prefetched(map(session.fitted, block.tiles), read, ahead=batch)
+    pace = session.pacer.pace
+    tiles_fitted = map(session.fitted, block.tiles)
+    coming = prefetched(tiles_fitted, read, ahead=pace.ahead, threads=pace.readers)
     with Behind() as behind:
-        while group := list(islice(coming, batch)):
+        while group := list(islice(coming, pace.batch)):
             windows = [pixels for _, pixels in group]
             prediction = session.predict(windows, predicting)
             tiles, shape = [tile for tile, _ in group], windows[0].shape[:2]
             behind.do(partial(finish, tiles, prediction, (shape[0], shape[1])))
+    session.pacer.learn(reading.seconds.get("read", 0.0), predicting.seconds.get("predict", 0.0))
     found = Candidates.concatenate(parts)
     found = found.take(found.first_of_equals())
     record = BlockRecord(
@@ -110,6 +112,7 @@ def segment_block(session: Session, block: Block) -> tuple[Candidates, BlockReco
         damage=tuple(damage.plain() for damage in session.slide.damage),
         remarks=session.remarks(),
         span=time.perf_counter() - begin,
+        pace=pace.plain(),
     )
     return found, record
 

@@ -13,13 +13,13 @@ Value = TypeVar("Value")
 
 
 def prefetched(
-    items: Iterable[Item], fetch: Callable[[Item], Value], *, ahead: int = 2
+    items: Iterable[Item], fetch: Callable[[Item], Value], *, ahead: int = 2, threads: int = 1
 ) -> Iterator[tuple[Item, Value]]:
     """``(item, fetch(item))`` in order, with at most ``ahead`` fetched but not yet taken.
 
-    An error of ``fetch`` is raised where its item would come.
+    ``threads`` fetch at a time. An error of ``fetch`` is raised where its item would come.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="wsiseg-read") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="wsiseg-read") as pool:
         queue: deque[tuple[Item, Future[Value]]] = deque()
         try:
             for item in items:

@@ -15,7 +15,7 @@ from wsiseg.cells.batch import CellBatch, CellSource
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import SlideError, StoreError
 from wsiseg.features.definitions import ALL_SETS, PIXEL_SETS, FeatureSet
-from wsiseg.features.measure import Neighbourhood, Recipe, Surroundings, frame_boxes, measure_cells
+from wsiseg.features.measure import Neighbourhood, Recipe, Surroundings, measure_cells
 from wsiseg.features.plugged import in_order, plugged_sets, set_version
 from wsiseg.features.position import Outlines, region_outlines
 from wsiseg.features.registry import plain_names
@@ -24,6 +24,7 @@ from wsiseg.geometry import Box, Frame
 from wsiseg.pipeline.damage import require_lasting
 from wsiseg.pipeline.plan import SlidePlan, key_of, read_plan
 from wsiseg.pipeline.prepare import read_samples
+from wsiseg.pipeline.rims import Rims
 from wsiseg.pipeline.stitching import MEASURES
 from wsiseg.slides.reader import Pixels, SlideFacts
 from wsiseg.slides.slide import Slide, open_slide
@@ -153,16 +154,16 @@ def measure_part(folder: SlideFolder, key: str, part: int) -> Measured:
     feature_plan = place.read_plan()
     if feature_plan.key != key:
         raise StoreError(f"{place.plan_file} changed while the cells were measured; run again")
-    recipe, source = feature_plan.recipe, StoredCells(folder.cells)
-    plan = read_plan(folder.plan)
+    recipe, plan = feature_plan.recipe, read_plan(folder.plan)
+    rims = _rims(folder.cells, _stamp(folder.cells), recipe.margin_um)
     outlines = _outlines(str(folder.root), plan.segment_key) if "position" in recipe.sets else None
     read = _reader(folder, plan) if recipe.reads_pixels else None
-    around = neighbourhood(source, part, recipe.margin_um)
+    around = neighbourhood(rims.source, part, recipe.margin_um, rims)
     columns = measure_cells(
         around,
         recipe,
-        Surroundings(source.info, read, outlines),
-        farther_cells(source, part),
+        Surroundings(rims.source.info, read, outlines),
+        farther_cells(rims.source, part),
     )
     if read is not None:
         read.require_lasting_damage(plan)
@@ -171,7 +172,9 @@ def measure_part(folder: SlideFolder, key: str, part: int) -> Measured:
     return Measured(part, count, time.perf_counter() - begin)
 
 
-def neighbourhood(source: CellSource, part: int, margin_um: float) -> Neighbourhood:
+def neighbourhood(
+    source: CellSource, part: int, margin_um: float, rims: Rims | None = None
+) -> Neighbourhood:
     """The cells of a part with those of other parts that lie around them.
 
     Parameters
@@ -183,24 +186,19 @@ def neighbourhood(source: CellSource, part: int, margin_um: float) -> Neighbourh
     margin_um
         Cells of other parts are taken along if centroid or outline come this near to the box
         over the part's outlines.
+    rims
+        Those of ``source`` for that margin, where they are kept from part to part.
     """
-    info = source.info
-    batch = source.read(part)
-    mpp = info.frame.mpp
-    reach = int(margin_um / min(mpp.x, mpp.y)) + 2
-    box = source.extents[part].grown(reach)
+    rims = rims or Rims(source, margin_um)
+    batch = rims.read(part)
     batches: list[CellBatch] = []
     start = 0
     for number, extent in enumerate(source.extents):
         if number == part:
             start = sum(map(len, batches))
             batches.append(batch)
-        elif margin_um > 0 and extent.intersects(box):
-            other = source.read(number)
-            boxes = frame_boxes(other, info)
-            meets = (boxes[:, 0] < box.x1) & (boxes[:, 2] > box.x0)
-            meets &= (boxes[:, 1] < box.y1) & (boxes[:, 3] > box.y0)
-            batches.append(_bare(other.take(np.flatnonzero(meets))))
+        elif margin_um > 0 and extent.intersects(rims.around(part)):
+            batches.append(rims.beside(part, number))
     return Neighbourhood(_joined(batches), slice(start, start + len(batch)))
 
 
@@ -216,20 +214,6 @@ def farther_cells(source: CellSource, part: int) -> Iterator[tuple[float, NDArra
             others.append((float(np.hypot(gap_x, gap_y)), number))
     for distance, number in sorted(others):
         yield distance, source.read(number).centroids * (mpp.x, mpp.y)
-
-
-def _bare(batch: CellBatch) -> CellBatch:
-    """The cells without features."""
-    return CellBatch(
-        batch.ids,
-        batch.uuids,
-        batch.polygons,
-        batch.centroids,
-        batch.class_index,
-        batch.probabilities,
-        batch.truncated,
-        {},
-    )
 
 
 def _joined(batches: list[CellBatch]) -> CellBatch:
@@ -320,8 +304,9 @@ def _reader(folder: SlideFolder, plan: SlidePlan) -> _PlanReader:
 
 
 def forget_slides() -> None:
-    """Let go of the open slide: the next part opens it anew."""
+    """Let go of the open slide and what is kept of its cells: the next part opens them anew."""
     _slide.cache_clear()
+    _rims.cache_clear()
 
 
 # A process measures one slide after the other; the last one's pixels stay in the cache.
@@ -342,6 +327,18 @@ def _slide(root: str, segment_key: str) -> Slide:
         slide.close()
         raise SlideError(f"{plan.path} is not the file that was segmented; run it again")
     return slide
+
+
+def _stamp(cells: Path) -> int:
+    """Changes when the cells of a slide are written anew."""
+    index = cells / "index.json"
+    return index.stat().st_mtime_ns if index.exists() else 0
+
+
+# The stamp is there to be part of the key.
+@lru_cache(maxsize=1)
+def _rims(cells: Path, stamp: int, margin_um: float) -> Rims:
+    return Rims(StoredCells(cells), margin_um)
 
 
 @lru_cache(maxsize=1)

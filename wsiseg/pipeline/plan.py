@@ -24,7 +24,7 @@ FORMAT = 1
 BLOCK_SIDE_PX = 2048
 """A block is as many tiles as fit in a square of about this many frame pixels."""
 
-_TUNING = {"core", "halo", "bytes_per_px", "batch"}
+_TUNING = {"core", "halo", "bytes_per_px", "batch", "support_px"}
 """Members of a ``ModelSpec`` that do not change what it finds."""
 
 COARSEST = 2.0
@@ -69,6 +69,8 @@ class SlidePlan:
         What the tissue looks like (``pipeline.appearance``).
     decoder
         What decodes the pixels, in words.
+    batch, readers
+        Windows predicted together, and threads that read them, where the user stated them.
     """
 
     path: Path
@@ -90,6 +92,8 @@ class SlidePlan:
     device: str = "cpu"
     reduction: int = 1
     decoder: str = ""
+    batch: int | None = None
+    readers: int | None = None
 
     @property
     def segment_key(self) -> str:
@@ -228,6 +232,8 @@ def write_plan(path: Path, plan: SlidePlan) -> None:
             "mpp_source": plan.mpp_source,
             "appearance": {name: list(values) for name, values in plan.appearance.items()},
             "device": plan.device,
+            "batch": plan.batch,
+            "readers": plan.readers,
         },
     )
 
@@ -271,6 +277,8 @@ def read_plan(path: Path) -> SlidePlan:
             device=str(value.get("device", "cpu")),
             reduction=int(value.get("reduction", 1)),
             decoder=str(value.get("decoder", "")),
+            batch=value.get("batch"),
+            readers=value.get("readers"),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StoreError(f"{path} is not a plan of wsiseg; delete it and run again") from error

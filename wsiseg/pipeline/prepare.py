@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,16 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
         frame = grid.frame
         opened = time.perf_counter()
         tissue = make_tissue(slide, entry, job, device)
-        kind = _COUNTERSTAINS[entry.stain] if entry.stain is not None else None
-        quality = measure_quality(slide, tissue, kind)
-        doubts = quality.warnings() if quality is not None else ()
-        if quality is not None:
-            tissue = replace(quality.gated(tissue, job.gate), classes=tissue.classes)
         found = time.perf_counter()
-        samples = read_samples(slide, frame, tissue, channels)
-        statistics = _calibrate(segmenter, samples, entry)
-        appearance = measure_appearance(samples, slide.facts.illumination)
+        with ThreadPoolExecutor(1, thread_name_prefix="wsiseg-quality") as beside:
+            looked = beside.submit(measure_quality, slide, tissue, _kind(entry))
+            if job.gate:
+                tissue = _gated(tissue, looked.result(), job)
+            # Without a gate nothing hangs on quality, so this need not wait for it.
+            samples = read_samples(slide, frame, tissue, channels)
+            statistics = _calibrate(segmenter, samples, entry)
+            appearance = measure_appearance(samples, slide.facts.illumination)
+            quality = looked.result()
         plan = SlidePlan(
             path=entry.place,
             reader=slide.facts.reader,
@@ -128,13 +130,15 @@ def prepare(entry: SlideEntry, job: Job, copy: Copy | None = None) -> Prepared:
             warnings=(
                 *slide.facts.problems,
                 *tissue.warnings,
-                *doubts,
+                *(quality.warnings() if quality is not None else ()),
                 *shifts(appearance, segmenter.spec.appearance),
                 *segmenter.remarks(statistics),
             ),
             mpp_source=slide.facts.mpp_source,
             appearance=appearance,
             device=device,
+            batch=job.batch,
+            readers=job.readers,
         )
     seconds = {
         "open": opened - begin,
@@ -160,9 +164,10 @@ def prepare_in(folder: SlideFolder, entry: SlideEntry, job: Job, *, new: bool) -
     else:
         asked = asked_facts(entry, job, load_segmenter(job.model, job.device))
         if key_of(asked) == plan.segment_key:
-            if plan.model != job.model:
-                # The same model by another name or in another place, the one that is there.
-                plan = replace(plan, model=job.model)
+            # The same model by another name or in another place, the one that is there.
+            asked_now = replace(plan, model=job.model, batch=job.batch, readers=job.readers)
+            if asked_now != plan:
+                plan = asked_now
                 write_plan(folder.plan, plan)
             try:
                 return Prepared(plan, read_tissue(folder.tissue, plan.segment_key), {})
@@ -262,6 +267,17 @@ def read_samples(
     return [slide.read(cells[i], frame, channels) for i in chosen] if cells else []
 
 
+def _kind(entry: SlideEntry) -> Counterstain | None:
+    return _COUNTERSTAINS[entry.stain] if entry.stain is not None else None
+
+
+def _gated(tissue: TissueMask, quality: SlideQuality | None, job: Job) -> TissueMask:
+    """The tissue without the fields that the job leaves out."""
+    if quality is None:
+        return tissue
+    return replace(quality.gated(tissue, job.gate), classes=tissue.classes)
+
+
 def _calibrate(segmenter: Segmenter, samples: list[Pixels], entry: SlideEntry) -> Statistics:
     if entry.stain is not None and isinstance(segmenter, ReadsStains):
         return segmenter.calibrate_stained(samples, _COUNTERSTAINS[entry.stain])
@@ -292,6 +308,8 @@ def lay_out(
     )
     if job.gate:
         facts["gate"] = list(job.gate)
+    if job.batch is not None and not spec.exact:
+        facts["batch"] = job.batch
     if entry.stain is not None and isinstance(segmenter, ReadsStains):
         facts["stain"] = entry.stain
     plugged = _plugged(slide, job)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wsiseg.geometry import Box, Frame
+from wsiseg.pipeline.feed import prefetched
 from wsiseg.quality.fields import (
     FAULTS,
     FIELD_UM,
@@ -24,7 +25,7 @@ from wsiseg.quality.fields import (
 )
 from wsiseg.slides.slide import Slide
 from wsiseg.stain import Counterstain, measure_stains
-from wsiseg.store.parquet import write_table
+from wsiseg.store.parquet import arrow_column, write_table
 from wsiseg.tissue import TissueCode, TissueMask
 
 _CODES = {
@@ -36,6 +37,7 @@ _CODES = {
 _LEAST_TISSUE = 0.25
 _STAIN_FIELDS = 64
 _WORTH_TELLING = 0.05
+_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def measure_quality(
     boxes = [box for box in frame.box.split(side) if mask.share(box, frame) >= _LEAST_TISSUE]
     step = max(1, len(boxes) // _STAIN_FIELDS)
     stains = measure_stains([_read(slide, box, frame) for box in boxes[::step]], kind=kind)
-    measures = collect([measure_field(_read(slide, box, frame), stains) for box in boxes])
+    fields = prefetched(boxes, lambda box: _read(slide, box, frame), ahead=_AHEAD)
+    measures = collect([measure_field(pixels, stains) for _, pixels in fields])
     corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.int64).reshape(-1, 4)
     return SlideQuality(corners, frame, measures, flag(measures, stains.kind))
 
@@ -109,7 +112,7 @@ def write_quality(path: Path, quality: SlideQuality, level0: Frame) -> None:
         **asdict(quality.measures),
         **asdict(quality.flags),
     }
-    write_table(path, pa.table({name: pa.array(values) for name, values in columns.items()}))
+    write_table(path, pa.table({name: arrow_column(values) for name, values in columns.items()}))
 
 
 def _read(slide: Slide, box: Box, frame: Frame) -> NDArray[np.uint8]:

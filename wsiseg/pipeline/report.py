@@ -132,6 +132,7 @@ def slide_report(
         "tissue_classes": _tissue_classes(tissue.classes),
         "model": asdict(spec),
         "device": plan.device,
+        "pace": _pace(records),
         "statistics": {name: list(values) for name, values in plan.statistics.items()},
         "appearance": {name: list(values) for name, values in plan.appearance.items()},
         "features": features.described() if features else None,
@@ -175,6 +176,15 @@ def _plugged(
         **plan.segment.get("plugins", {}),
         **{f"features {name}": origin for name, origin in sets.items()},
         **{f"exporter {name}": origin for name, origin in files.items()},
+    }
+
+
+def _pace(records: Mapping[str, BlockRecord]) -> dict[str, list[int]]:
+    """The settings of speed that its blocks were done with, each with all the values it had."""
+    names = sorted({name for record in records.values() for name in record.pace})
+    return {
+        name: sorted({record.pace[name] for record in records.values() if name in record.pace})
+        for name in names
     }
 
 

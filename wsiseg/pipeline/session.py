@@ -18,6 +18,7 @@ from wsiseg.geometry import Box
 from wsiseg.models.segmenter import Instances, ModelSpec, Prediction, Segmenter
 from wsiseg.models.zoo import load_segmenter
 from wsiseg.pipeline.damage import require_lasting
+from wsiseg.pipeline.pace import Pacer
 from wsiseg.pipeline.plan import SlidePlan, read_plan
 from wsiseg.pipeline.tile import Rules
 from wsiseg.pipeline.windows import fitted
@@ -33,14 +34,16 @@ from wsiseg.tissue import TissueMask
 
 @dataclass(slots=True)
 class Clock:
-    """Busy seconds by stage."""
+    """Busy seconds by stage. Several threads may add."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _adding: Lock = field(default_factory=Lock)
 
     def add(self, stage: str, since: float) -> float:
         """Charge the time since ``since`` to a stage; the time now."""
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        with self._adding:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
         return now
 
 
@@ -60,6 +63,11 @@ class Session:
     def blocks(self) -> Mapping[tuple[int, int], Block]:
         """The blocks of the slide by column and row."""
         return {(block.column, block.row): block for block in self.plan.blocks()}
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """How windows are handed to the segmenter."""
+        return Pacer(self.plan.batch or self.segmenter.spec.batch, self.plan.readers)
 
     def require_lasting_damage(self) -> None:
         """Complain if something could not be read a moment ago that can be read now.
@@ -143,13 +151,14 @@ class Session:
         def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
             return self.tissue.contains(x * fx, y * fy, plan.level0)
 
-        return Rules(plan.grid, self.segmenter.spec.reach_px, plan.scale, look, inside)
+        spec = self.segmenter.spec
+        return Rules(plan.grid, spec.reach_px, plan.scale, look, inside, spec.support_px)
 
 
 def fitted_tile(tile: Tile, plan: SlidePlan, tissue: TissueMask, spec: ModelSpec) -> Tile:
     """See :meth:`Session.fitted`."""
     # Windows of many shapes cannot be predicted together.
-    if not spec.exact or spec.batch > 1:
+    if not spec.exact or (plan.batch or spec.batch) > 1:
         return tile
     return fitted(tile, tissue.cover(tile.core, plan.grid.frame), plan.grid)
 

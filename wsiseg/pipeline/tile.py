@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.cells.candidates import Candidates
-from wsiseg.cells.extent import label_boxes
-from wsiseg.cells.vectorize import Traced, vectorize
+from wsiseg.cells.components import Parts, largest_parts
+from wsiseg.cells.extent import label_boxes, shown_in
+from wsiseg.cells.vectorize import trace
 from wsiseg.geometry import Box
 from wsiseg.models.segmenter import Instances
 from wsiseg.pipeline.ledger import Ledger
@@ -58,6 +59,8 @@ class Rules:
         Segments another window.
     inside
         Tells tissue.
+    support_px
+        Longest side that a support can have; 0 where nothing bounds it.
     """
 
     grid: TileGrid
@@ -65,6 +68,7 @@ class Rules:
     scale: tuple[float, float]
     look: Look
     inside: Inside
+    support_px: int = 0
 
     @property
     def margin(self) -> int:
@@ -109,51 +113,53 @@ class View:
         """The labels under the part of ``box`` that the window shows."""
         return self.instances.labels[box.intersection(self.window).slices(self.window)]
 
-    def trace(self, rules: Rules, only: NDArray[np.int64] | None = None) -> Traced:
-        """Outlines of the instances (of ``only`` these, given as rising indices)."""
+    def meets(self, which: NDArray[np.int64], box: Box) -> NDArray[np.bool_]:
+        """bool ``[n]``: which of the instances ``which`` have a pixel in a box of the window."""
+        low = np.maximum(self.supports[which, :2], (box.x0, box.y0))
+        high = np.minimum(self.supports[which, 2:], (box.x1, box.y1))
+        corner = self.window.x0, self.window.y0
+        boxes = np.concatenate([low - corner, high - corner], axis=1)
+        return np.asarray(shown_in(self.instances.labels, which + 1, boxes))
+
+    def parts(self, only: int | None = None) -> Parts:
+        """The parts of the instances (of one of them alone)."""
         labels, corner = self.instances.labels, (self.window.x0, self.window.y0)
         if only is not None:
-            boxes = self.supports[only]
-            cover = Box(
-                int(boxes[:, 0].min()),
-                int(boxes[:, 1].min()),
-                int(boxes[:, 2].max()),
-                int(boxes[:, 3].max()),
-            ).intersection(self.window)
-            keep = np.zeros(len(self.instances) + 1, np.int32)
-            keep[only + 1] = only + 1
-            labels, corner = keep[self.labels_in(cover)], (cover.x0, cover.y0)
-        return vectorize(labels, len(self.instances), corner, rules.scale)
+            cover = self.support(only).intersection(self.window)
+            seen = self.labels_in(cover)
+            labels = np.where(seen == only + 1, seen, np.int32(0))
+            corner = cover.x0, cover.y0
+        return largest_parts(labels, len(self.instances), corner)
 
 
 def segment_tile(tile: Tile, instances: Instances, rules: Rules) -> tuple[Candidates, Ledger]:
     """What the tile emits, given the instances of its window."""
     view = View.of(tile.window, instances)
     ledger = Ledger(seen=len(instances))
-    parts = [_emit_whole(tile, view, rules, ledger)]
-    parts += _emit_cut(tile, view, rules, ledger)
-    emitted = Candidates.concatenate(parts)
-    emitted = emitted.take(emitted.first_of_equals())
+    emitted = _emit_whole(tile, view, rules, ledger)
+    wider = _emit_cut(tile, view, rules, ledger)
+    if wider:
+        emitted = Candidates.concatenate([emitted, *wider])
+        emitted = emitted.take(emitted.first_of_equals())
     ledger.emitted = len(emitted)
     return emitted, ledger
 
 
 def _emit_whole(tile: Tile, view: View, rules: Rules, ledger: Ledger) -> Candidates:
-    traced = view.trace(rules)
-    ledger.dropped_fragments = traced.dropped_fragments
-    ledger.dropped_px = traced.dropped_px
-    whole = view.whole(rules.margin)[traced.index]
-    found = _candidates(tile, view, traced, truncated=False)
-    mine = whole & _emits(tile, found, view.supports[traced.index], rules)
-    return _in_tissue(found.take(np.flatnonzero(mine)), rules, ledger)
+    parts = view.parts()
+    ledger.dropped_fragments = parts.dropped_fragments
+    ledger.dropped_px = parts.dropped_px
+    whole = view.whole(rules.margin)[parts.index]
+    mine = whole & _emits(tile, parts, view.supports[parts.index], rules)
+    return _emit(tile, view, parts, mine, rules, ledger)
 
 
 def _emits(
-    tile: Tile, found: Candidates, supports: NDArray[np.int64], rules: Rules
+    tile: Tile, parts: Parts, supports: NDArray[np.int64], rules: Rules
 ) -> NDArray[np.bool_]:
     """Which whole instances are this tile's to emit (module docstring)."""
-    near = _anchor_box(tile.core.grown(GUEST_PX), found)
-    owners = found.anchor_cells(rules.grid.core)
+    near = parts.anchors_in(tile.core.grown(GUEST_PX))
+    owners = parts.anchor_cells(rules.grid.core)
     low = owners * rules.grid.core - rules.grid.halo
     high = low + rules.grid.window
     shown = (supports[:, :2] - rules.margin >= low).all(axis=1)
@@ -161,27 +167,43 @@ def _emits(
     return np.asarray(near | ~shown)
 
 
-def _anchor_box(box: Box, found: Candidates) -> NDArray[np.bool_]:
-    """Half-open test of exact anchors against a box."""
-    x, y = 2 * found.sum_x + found.area_px, 2 * found.sum_y + found.area_px
-    doubled = 2 * found.area_px
-    return np.asarray(
-        (x >= doubled * box.x0)
-        & (x < doubled * box.x1)
-        & (y >= doubled * box.y0)
-        & (y < doubled * box.y1)
+def _emit(
+    tile: Tile,
+    view: View,
+    parts: Parts,
+    mine: NDArray[np.bool_],
+    rules: Rules,
+    ledger: Ledger,
+    *,
+    truncated: bool = False,
+) -> Candidates:
+    """Of the parts that are ``mine`` those in tissue. Only they are traced."""
+    anchors = parts.anchors()
+    inside = rules.inside(anchors[:, 0], anchors[:, 1])
+    ledger.outside_tissue += int((mine & ~inside).sum())
+    chosen = np.flatnonzero(mine & inside)
+    instances = parts.index[chosen]
+    return Candidates(
+        trace(parts, chosen, rules.scale),
+        parts.boxes[chosen],
+        parts.area_px[chosen],
+        parts.sum_x[chosen],
+        parts.sum_y[chosen],
+        view.instances.classes[instances],
+        view.instances.probabilities[instances],
+        np.full(len(chosen), truncated),
+        np.tile(np.array([[tile.column, tile.row]], np.int32), (len(chosen), 1)),
     )
 
 
 def _emit_cut(tile: Tile, view: View, rules: Rules, ledger: Ledger) -> list[Candidates]:
     """What wider windows show of the instances that the tile's own window cuts."""
-    present = np.unique(view.labels_in(tile.core))
-    cut = ~view.whole(rules.margin)
-    seeds = [int(label) for label in present if label > 0 and cut[label - 1]]
+    cut = np.flatnonzero(~view.whole(rules.margin))
+    seeds = cut[view.meets(cut, tile.core)]
     ledger.incomplete = len(seeds)
     search = _Search(tile, rules, ledger)
-    for label in seeds:
-        search.follow(view, label)
+    for index in seeds:
+        search.follow(view, int(index) + 1)
     return search.found
 
 
@@ -208,7 +230,12 @@ class _Search:
             rules, support = self.rules, here.support(current - 1)
             wider = self._look(
                 wider_window(
-                    support, here.window, rules.margin, rules.grid.stride, first=depth == 0
+                    support,
+                    here.window,
+                    rules.margin,
+                    rules.grid.stride,
+                    first=depth == 0,
+                    support_px=rules.support_px,
                 )
             )
             successors = self._at(wider, self.tile.core, pixels)
@@ -229,12 +256,9 @@ class _Search:
 
     def _emit(self, view: View, label: int) -> None:
         self.ledger.reread_whole += 1
-        only = np.array([label - 1], np.int64)
-        traced = view.trace(self.rules, only)
-        candidates = _candidates(self.tile, view, traced, truncated=False)
-        mine = _emits(self.tile, candidates, view.supports[traced.index], self.rules)
-        candidates = candidates.take(np.flatnonzero(mine))
-        self.found.append(_in_tissue(candidates, self.rules, self.ledger))
+        parts = view.parts(label - 1)
+        mine = _emits(self.tile, parts, view.supports[parts.index], self.rules)
+        self.found.append(_emit(self.tile, view, parts, mine, self.rules, self.ledger))
 
     def _cut(self, pixels: NDArray[np.bool_]) -> None:
         """Emit the pieces of an instance that no window holds, cut on the global lattice."""
@@ -264,12 +288,14 @@ class _Search:
     def _emit_piece(self, view: View, label: int, cell: Box) -> None:
         labels = view.labels_in(cell)
         piece = np.where(labels == label, np.int32(label), np.int32(0))
-        traced = vectorize(piece, label, (cell.x0, cell.y0), self.rules.scale)
-        self.ledger.truncated += len(traced.index)
-        self.ledger.dropped_fragments += traced.dropped_fragments
-        self.ledger.dropped_px += traced.dropped_px
-        candidates = _candidates(self.tile, view, traced, truncated=True)
-        self.found.append(_in_tissue(candidates, self.rules, self.ledger))
+        parts = largest_parts(piece, label, (cell.x0, cell.y0))
+        self.ledger.truncated += len(parts.index)
+        self.ledger.dropped_fragments += parts.dropped_fragments
+        self.ledger.dropped_px += parts.dropped_px
+        mine = np.ones(len(parts.index), bool)
+        self.found.append(
+            _emit(self.tile, view, parts, mine, self.rules, self.ledger, truncated=True)
+        )
 
     def _look(self, window: Box) -> View:
         if window not in self._views:
@@ -285,25 +311,3 @@ class _Search:
         mask = pixels[visible.slices(box)]
         labels = np.unique(view.labels_in(box)[mask])
         return np.asarray(labels[labels > 0], np.int32)
-
-
-def _candidates(tile: Tile, view: View, traced: Traced, *, truncated: bool) -> Candidates:
-    count = len(traced.index)
-    return Candidates(
-        traced.polygons,
-        traced.boxes,
-        traced.area_px,
-        traced.sum_x,
-        traced.sum_y,
-        view.instances.classes[traced.index],
-        view.instances.probabilities[traced.index],
-        np.full(count, truncated),
-        np.tile(np.array([[tile.column, tile.row]], np.int32), (count, 1)),
-    )
-
-
-def _in_tissue(found: Candidates, rules: Rules, ledger: Ledger) -> Candidates:
-    anchors = found.anchors()
-    inside = rules.inside(anchors[:, 0], anchors[:, 1])
-    ledger.outside_tissue += int((~inside).sum())
-    return found.take(np.flatnonzero(inside))

@@ -8,14 +8,14 @@ elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import reduce
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import laplace
 
-from wsiseg.stain import Counterstain, Stains, optical_density
+from wsiseg.stain import Counterstain, Stains, density_table
 
 Fault = Literal["blurred", "folded", "grey", "odd_stain"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
@@ -83,30 +83,77 @@ class Flags:
 
 def measure_field(pixels: NDArray[np.uint8], stains: Stains) -> tuple[float, ...]:
     """The measures of one field ``[y, x, 3]``, in the order of :class:`FieldMeasures`."""
-    green = pixels[..., 1].astype(np.float32)
-    variance = float(green.var())
-    sharpness = float(laplace(green).var()) / variance if variance > 0 else np.nan
-    density = optical_density(pixels, stains.white)
-    # Channel by channel: numpy is slow along axes as short as three.
-    total = density[..., 0] + density[..., 1] + density[..., 2]
-    stained = total > 3 * _STAINED_OD
-    if not stained.any():
+    green = pixels[..., 1]
+    variance = float(green.astype(np.float32).var())
+    sharpness = float(_laplacian(green).var()) / variance if variance > 0 else np.nan
+    tables, unmixing = _lookups(stains)
+    channels, sums, grey = _stained(
+        pixels, tables, np.float32(3 * _STAINED_OD), np.float32(_GREY_CHROMA)
+    )
+    if not len(sums):
         return sharpness, np.nan, 0.0, np.nan, np.nan, np.nan, np.nan
-    channels = [density[..., c][stained] for c in range(3)]
-    of_stained = total[stained]
-    mean = of_stained / 3
-    spread = reduce(np.maximum, channels) - reduce(np.minimum, channels)
-    chroma = spread / of_stained
-    amounts = np.array([c.mean(dtype=np.float64) for c in channels]) @ stains.unmixing
+    mean = sums / 3
+    amounts = np.array([channel.mean(dtype=np.float64) for channel in channels]) @ unmixing
     return (
         sharpness,
         float(mean.mean()),
-        float((chroma < _GREY_CHROMA).mean()),
+        grey / len(sums),
         float(amounts[0]),
         float(amounts[1]),
         float(amounts[2]),
         float(np.percentile(mean, 90)),
     )
+
+
+@lru_cache(maxsize=4)
+def _lookups(stains: Stains) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Densities float32 ``[3 channels, 256]`` of every intensity, and ``stains.unmixing``."""
+    tables = np.stack([density_table(level).astype(np.float32) for level in stains.white])
+    return tables, stains.unmixing
+
+
+@njit(cache=True, nogil=True)
+def _laplacian(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """4-neighbour Laplacian ``[y, x]``; beyond the border the nearest pixel stands in."""
+    height, width = values.shape
+    out = np.empty((height, width), np.float32)
+    for y in range(height):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(width):
+            left, right = max(x - 1, 0), min(x + 1, width - 1)
+            around = np.int32(values[above, x]) + values[below, x]
+            around += np.int32(values[y, left]) + values[y, right]
+            out[y, x] = around - 4 * np.int32(values[y, x])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _stained(
+    pixels: NDArray[np.uint8], tables: NDArray[np.float32], least: np.float32, chroma: np.float32
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """The stained pixels: their densities ``[3, n]``, the sums of those ``[n]``, and how many of
+    them are grey, the range of their densities being below ``chroma`` of the sum.
+
+    Stained are pixels whose densities add up to more than ``least``.
+    """
+    height, width = pixels.shape[:2]
+    channels = np.empty((3, height * width), np.float32)
+    sums = np.empty(height * width, np.float32)
+    count = grey = 0
+    for y in range(height):
+        for x in range(width):
+            red = tables[0, pixels[y, x, 0]]
+            green = tables[1, pixels[y, x, 1]]
+            blue = tables[2, pixels[y, x, 2]]
+            total = red + green + blue
+            if total > least:
+                channels[0, count] = red
+                channels[1, count] = green
+                channels[2, count] = blue
+                sums[count] = total
+                grey += (max(red, green, blue) - min(red, green, blue)) / total < chroma
+                count += 1
+    return channels[:, :count], sums[:count], grey
 
 
 def collect(rows: list[tuple[float, ...]]) -> FieldMeasures:

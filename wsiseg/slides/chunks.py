@@ -9,7 +9,8 @@ from threading import Event, Lock
 
 from wsiseg.slides.reader import Pixels
 
-DEFAULT_CACHE_BYTES = 96 << 20
+DEFAULT_CACHE_BYTES = 64 << 20
+"""Holds what the tiles of a block of 2,048 px share, also where pixels are stored twice as fine."""
 
 Key = tuple[int, ...]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +19,24 @@ from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
 from wsiseg.files import storage_trouble
 from wsiseg.store.folders import SlideFolder
-from wsiseg.store.parquet import column_polygons, polygon_columns, read_table, write_table
+from wsiseg.store.parquet import (
+    arrow_column,
+    column_polygons,
+    column_values,
+    polygon_columns,
+    read_metadata,
+    read_table,
+    write_table,
+)
 
 _META = b"wsiseg"
+_BOX = ("x0", "y0", "x1", "y1")
+_TILE = ("tile_column", "tile_row")
+
+_KEPT_BYTES = 24 << 20
+"""Candidates that a store keeps once they are read: those of a region and its margin, about."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class BlockRecord:
         Sentences for the slide's report.
     span
         Seconds by the clock; what a stage was not busy of them, it waited.
+    pace
+        How windows were handed to the model (``pipeline.pace``).
     """
 
     key: str
@@ -57,6 +76,7 @@ class BlockRecord:
     damage: tuple[tuple[int, int, int, int, str], ...]
     remarks: tuple[str, ...] = ()
     span: float = 0.0
+    pace: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
@@ -71,6 +91,7 @@ def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
         "damage": record.damage,
         "remarks": record.remarks,
         "span": record.span,
+        "pace": dict(record.pace),
     }
     table = _candidate_table(found).replace_schema_metadata({_META: json.dumps(meta).encode()})
     write_table(path, table)
@@ -90,8 +111,15 @@ def read_block(path: Path) -> tuple[Candidates, BlockRecord]:
 
 def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
     """Whole blocks of that key by name; damaged ones are deleted, to be done again."""
-    records = (committed_block(path, key) for path in sorted(folder.blocks.glob("[0-9]*.parquet")))
-    return {record.name: record for record in records if record is not None}
+    return _records(folder, key, _verified)
+
+
+def stated_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
+    """What blocks of that key say of themselves, by name; their candidates are not looked at.
+
+    For those who read the candidates afterwards (:class:`BlockStore`): that verifies them.
+    """
+    return _records(folder, key, _stated)
 
 
 def committed_block(path: Path, key: str) -> BlockRecord | None:
@@ -102,16 +130,45 @@ def committed_block(path: Path, key: str) -> BlockRecord | None:
     StoreError
         If the storage cannot be reached.
     """
+    return _of_key(path, key, _verified)
+
+
+def _records(
+    folder: SlideFolder, key: str, read: Callable[[Path], BlockRecord]
+) -> dict[str, BlockRecord]:
+    paths = sorted(folder.blocks.glob("[0-9]*.parquet"))
+    records = (_of_key(path, key, read) for path in paths)
+    return {record.name: record for record in records if record is not None}
+
+
+def _of_key(path: Path, key: str, read: Callable[[Path], BlockRecord]) -> BlockRecord | None:
     if not path.exists():
         return None
     try:
-        _, record = read_block(path)
+        record = _or_deleted(path, read)
     except StoreError as error:
         if storage_trouble(error):
             raise
-        path.unlink(missing_ok=True)
         return None
     return record if record.key == key else None
+
+
+def _or_deleted(path: Path, read: Callable[[Path], Value]) -> Value:
+    """What is read of a block; a damaged one is deleted before the error goes on."""
+    try:
+        return read(path)
+    except StoreError as error:
+        if not storage_trouble(error):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _verified(path: Path) -> BlockRecord:
+    return _record(path, read_table(path).schema.metadata)
+
+
+def _stated(path: Path) -> BlockRecord:
+    return _record(path, read_metadata(path))
 
 
 def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
@@ -127,6 +184,7 @@ def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
             tuple(tuple(item) for item in meta["damage"]),
             tuple(str(remark) for remark in meta.get("remarks", ())),
             float(meta.get("span", 0.0)),
+            {str(name): int(value) for name, value in meta.get("pace", {}).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is not a block of wsiseg; delete it and run again") from error
@@ -134,78 +192,97 @@ def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
 
 def _candidate_table(found: Candidates) -> pa.Table:
     columns: dict[str, Any] = polygon_columns(found.polygons)
-    for axis, name in enumerate(("x0", "y0", "x1", "y1")):
-        columns[name] = pa.array(found.boxes[:, axis].astype(np.int32))
-    columns["area_px"] = pa.array(found.area_px)
-    columns["sum_x"] = pa.array(found.sum_x)
-    columns["sum_y"] = pa.array(found.sum_y)
-    columns["class"] = pa.array(found.classes)
-    columns["probability"] = pa.array(found.probabilities)
-    columns["truncated"] = pa.array(found.truncated)
-    columns["tile_column"] = pa.array(np.ascontiguousarray(found.tiles[:, 0]))
-    columns["tile_row"] = pa.array(np.ascontiguousarray(found.tiles[:, 1]))
+    for axis, name in enumerate(_BOX):
+        columns[name] = arrow_column(found.boxes[:, axis].astype(np.int32))
+    columns["area_px"] = arrow_column(found.area_px)
+    columns["sum_x"] = arrow_column(found.sum_x)
+    columns["sum_y"] = arrow_column(found.sum_y)
+    columns["class"] = arrow_column(found.classes)
+    columns["probability"] = arrow_column(found.probabilities)
+    columns["truncated"] = arrow_column(found.truncated)
+    for axis, name in enumerate(_TILE):
+        columns[name] = arrow_column(found.tiles[:, axis])
     return pa.table(columns)
 
 
 def _table_candidates(table: pa.Table) -> Candidates:
-    def column(name: str, dtype: type) -> NDArray[Any]:
-        return np.asarray(table[name].to_numpy(), dtype)
-
     return Candidates(
         column_polygons(table),
-        np.stack([column(n, np.int64) for n in ("x0", "y0", "x1", "y1")], axis=1),
-        column("area_px", np.int64),
-        column("sum_x", np.int64),
-        column("sum_y", np.int64),
-        column("class", np.uint8),
-        column("probability", np.float32),
-        column("truncated", np.bool_),
-        np.stack([column(n, np.int32) for n in ("tile_column", "tile_row")], axis=1),
+        np.stack([column_values(table, name, np.int64) for name in _BOX], axis=1),
+        column_values(table, "area_px", np.int64),
+        column_values(table, "sum_x", np.int64),
+        column_values(table, "sum_y", np.int64),
+        column_values(table, "class", np.uint8),
+        column_values(table, "probability", np.float32),
+        column_values(table, "truncated", np.bool_),
+        np.stack([column_values(table, name, np.int32) for name in _TILE], axis=1),
     )
 
 
 class BlockStore:
-    """The committed candidates of a slide, numbered through all blocks in order of names."""
+    """The committed candidates of a slide, numbered through all blocks in order of names.
+
+    What was read last is kept, up to ``_KEPT_BYTES``. Several threads may read.
+    """
 
     def __init__(self, folder: SlideFolder, records: Mapping[str, BlockRecord]) -> None:
-        self.folder = folder
-        self.records = tuple(records[name] for name in sorted(records))
-        self._cache: dict[int, Candidates] = {}
+        self._folder = folder
+        self._records = tuple(records[name] for name in sorted(records))
+        self._kept: OrderedDict[int, Candidates] = OrderedDict()
+        self._keeping = Lock()
+        self._reading = tuple(Lock() for _ in self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """Number of the first candidate of every block, and the total at the end."""
-        counts = [record.count for record in self.records]
+        counts = [record.count for record in self._records]
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
     @cached_property
     def extents(self) -> NDArray[np.int64]:
         """int64 ``[b, 4]``: frame box of every block's candidates."""
-        return np.array([r.extent for r in self.records], np.int64).reshape(-1, 4)
+        return np.array([r.extent for r in self._records], np.int64).reshape(-1, 4)
 
-    def meeting(self, box: tuple[int, int, int, int]) -> tuple[Candidates, NDArray[np.int64]]:
-        """Distinct candidates whose boxes meet the frame box, and their numbers."""
-        x0, y0, x1, y1 = box
-        e = self.extents
-        near = np.flatnonzero((e[:, 0] < x1) & (e[:, 2] > x0) & (e[:, 1] < y1) & (e[:, 3] > y0))
-        wanted = set(near.tolist())
-        self._cache = {block: kept for block, kept in self._cache.items() if block in wanted}
-        parts, numbers = [], []
-        for block in near.tolist():
-            found = self._block(block)
-            b = found.boxes
-            meets = np.flatnonzero(
-                (b[:, 0] < x1) & (b[:, 2] > x0) & (b[:, 1] < y1) & (b[:, 3] > y0)
-            )
-            parts.append(found.take(meets))
-            numbers.append(meets + self.offsets[block])
-        found = Candidates.concatenate(parts)
-        distinct = found.first_of_equals()
-        joined = np.concatenate(numbers) if numbers else np.empty(0, np.int64)
-        return found.take(distinct), joined[distinct]
+    def read(self, block: int) -> Candidates:
+        """The candidates of a block, checksums verified.
 
-    def _block(self, index: int) -> Candidates:
-        if index not in self._cache:
-            path = self.folder.block(self.records[index].name)
-            self._cache[index] = read_block(path)[0]
-        return self._cache[index]
+        Raises
+        ------
+        StoreError
+            If the block is damaged; it is deleted then.
+        """
+        with self._reading[block]:
+            with self._keeping:
+                known = self._kept.get(block)
+                if known is not None:
+                    self._kept.move_to_end(block)
+                    return known
+            found = self._from_disk(self._records[block].name)
+            with self._keeping:
+                self._kept[block] = found
+                total = sum(map(_size, self._kept.values()))
+                while total > _KEPT_BYTES:
+                    total -= _size(self._kept.popitem(last=False)[1])
+            return found
+
+    def _from_disk(self, name: str) -> Candidates:
+        try:
+            return _or_deleted(self._folder.block(name), read_block)[0]
+        except StoreError as error:
+            if storage_trouble(error):
+                raise
+            raise StoreError(
+                f"{self._folder.blocks} lacks {name}, which was damaged and is deleted: run the "
+                "same command again"
+            ) from error
+
+
+def _size(found: Candidates) -> int:
+    """Bytes of some candidates, all but those that hardly count."""
+    polygons = found.polygons
+    arrays = (found.boxes, found.area_px, found.sum_x, found.sum_y, found.tiles)
+    outlines = (polygons.vertices, polygons.ring_offsets, polygons.polygon_offsets)
+    return sum(array.nbytes for array in arrays + outlines)

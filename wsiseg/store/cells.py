@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellClass, CellsInfo
 from wsiseg.errors import StoreError
 from wsiseg.files import read_json, write_json, writing
 from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame, Size
-from wsiseg.store.parquet import column_polygons, polygon_columns, read_table, write_table
+from wsiseg.store.parquet import (
+    arrow_column,
+    column_polygons,
+    column_values,
+    polygon_columns,
+    read_table,
+    write_part,
+)
 
 _FEATURE = "feature:"
 
+Item = TypeVar("Item")
 
-def write_cells(folder: Path, info: CellsInfo, batches: Iterable[CellBatch]) -> int:
-    """Write the cells of a slide part by part, the whole folder or nothing; their number."""
+
+def write_cells(
+    folder: Path,
+    info: CellsInfo,
+    make: Callable[[Item], CellBatch],
+    items: Iterable[Item],
+    pool: Executor,
+) -> int:
+    """Write the cells of a slide part by part, the whole folder or nothing; their number.
+
+    ``make`` gives the cells of a part for each of ``items``; as many parts as ``pool`` has
+    threads are made and written at a time.
+    """
+
+    def put(number: int, item: Item) -> dict[str, Any]:
+        batch = make(item)
+        write_part(temporary / _part_name(number), _table(batch))
+        extent = _extent(batch, info)
+        return {"count": len(batch), "extent": [extent.x0, extent.y0, extent.x1, extent.y1]}
+
     with writing(folder) as temporary:
         temporary.mkdir()
-        parts = []
-        for number, batch in enumerate(batches):
-            write_table(temporary / _part_name(number), _table(batch))
-            extent = _extent(batch, info)
-            parts.append(
-                {"count": len(batch), "extent": [extent.x0, extent.y0, extent.x1, extent.y1]}
-            )
+        futures = [pool.submit(put, number, item) for number, item in enumerate(items)]
+        try:
+            parts = [future.result() for future in futures]
+        finally:
+            # The folder goes if one has failed: nobody may still be writing into it.
+            for future in futures:
+                future.cancel()
+            wait(futures)
         write_json(temporary / "index.json", {"info": _info_dict(info), "parts": parts})
-    return sum(int(str(part["count"])) for part in parts)
+    return sum(part["count"] for part in parts)
 
 
 class StoredCells:
@@ -86,47 +114,44 @@ def _part_name(number: int) -> str:
 
 def _extent(batch: CellBatch, info: CellsInfo) -> Box:
     """Frame box that covers the polygons of a batch."""
-    bounds = batch.polygons.bounds() / HUNDREDTHS
     fx, fy = info.level0.scale_to(info.frame)
-    x0, y0 = np.floor(bounds[:, :2].min(axis=0) * (fx, fy)).astype(int)
-    x1, y1 = np.ceil(bounds[:, 2:].max(axis=0) * (fx, fy)).astype(int)
-    return Box(int(x0), int(y0), int(x1), int(y1))
+    x, y = (batch.polygons.vertices[:, axis] for axis in range(2))
+    x0, y0 = int(x.min()) / HUNDREDTHS * fx, int(y.min()) / HUNDREDTHS * fy
+    x1, y1 = int(x.max()) / HUNDREDTHS * fx, int(y.max()) / HUNDREDTHS * fy
+    return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
 
 
 def _table(batch: CellBatch) -> pa.Table:
     columns: dict[str, Any] = {
-        "id": pa.array(batch.ids),
+        "id": arrow_column(batch.ids),
         "uuid": pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(16), len(batch), [None, pa.py_buffer(np.ascontiguousarray(batch.uuids))]
         ),
-        "x": pa.array(np.ascontiguousarray(batch.centroids[:, 0])),
-        "y": pa.array(np.ascontiguousarray(batch.centroids[:, 1])),
-        "class": pa.array(batch.class_index),
-        "probability": pa.array(batch.probabilities),
-        "truncated": pa.array(batch.truncated),
+        "x": arrow_column(batch.centroids[:, 0]),
+        "y": arrow_column(batch.centroids[:, 1]),
+        "class": arrow_column(batch.class_index),
+        "probability": arrow_column(batch.probabilities),
+        "truncated": arrow_column(batch.truncated),
         **polygon_columns(batch.polygons),
     }
     for name, values in batch.features.items():
-        columns[_FEATURE + name] = pa.array(values)
+        columns[_FEATURE + name] = arrow_column(values)
     return pa.table(columns)
 
 
 def _batch(table: pa.Table) -> CellBatch:
-    def column(name: str, dtype: type) -> NDArray[Any]:
-        return np.asarray(table[name].to_numpy(), dtype)
-
     uuids = table["uuid"].combine_chunks()
     raw = np.frombuffer(uuids.buffers()[1], np.uint8)[: 16 * len(uuids)] if len(uuids) else b""
     return CellBatch(
-        column("id", np.uint32),
+        column_values(table, "id", np.uint32),
         np.frombuffer(raw, np.uint8).reshape(-1, 16),
         column_polygons(table),
-        np.stack([column("x", np.float64), column("y", np.float64)], axis=1),
-        column("class", np.uint8),
-        column("probability", np.float32),
-        column("truncated", np.bool_),
+        np.stack([column_values(table, name, np.float64) for name in ("x", "y")], axis=1),
+        column_values(table, "class", np.uint8),
+        column_values(table, "probability", np.float32),
+        column_values(table, "truncated", np.bool_),
         {
-            name.removeprefix(_FEATURE): column(name, np.float32)
+            name.removeprefix(_FEATURE): column_values(table, name, np.float32)
             for name in table.column_names
             if name.startswith(_FEATURE)
         },

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from PIL import Image
 
 from wsiseg.errors import StoreError
@@ -17,6 +18,7 @@ from wsiseg.export.overview import slide_panel
 from wsiseg.files import writing
 from wsiseg.pipeline.exports import FILES
 from wsiseg.store.folders import SlideFolder
+from wsiseg.store.parquet import column_values
 
 THUMBNAIL_PX = 200
 """Side of a thumbnail at most."""
@@ -35,12 +37,14 @@ def median_nuclear_area(folder: SlideFolder) -> float | None:
     StoreError
         If the stored cells cannot be read.
     """
-    areas = []
+    areas: list[NDArray[np.float32]] = []
     for part in sorted(folder.cells.glob("part-*.parquet")):
         try:
-            names = [n for n in pq.read_schema(part).names if n.split(":")[-1] == _AREA]
-            if names:
-                areas.append(pq.read_table(part, columns=names[:1]).column(0).to_numpy())
+            # Unlike read_table, this imports no pandas.
+            with pq.ParquetFile(part) as file:
+                names = [n for n in file.schema_arrow.names if n.split(":")[-1] == _AREA][:1]
+                table = file.read(columns=names)
+            areas.extend(column_values(table, name, np.float32) for name in names)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{part} is damaged ({error}); delete it and run again") from error
     if not sum(map(len, areas)):

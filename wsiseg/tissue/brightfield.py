@@ -9,6 +9,7 @@ into dust and glass.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ _FAINT_SIGMA = 4.0
 _FAINT_COLOUR = 0.010
 _FAINT_DENSITY = 0.008
 
+Channel = TypeVar("Channel", bound=np.generic)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -52,9 +55,9 @@ def find_brightfield(pixels: NDArray[np.uint8], mpp: float) -> Found:
     glass = glass_level(pixels)
     density = -np.log10(np.maximum(smooth, 1.0) / glass)
     np.maximum(density, 0.0, out=density)
-    strongest = density.max(axis=2)
-    colour = strongest - density.min(axis=2)
-    black = (density.min(axis=2) > 0.75) & (colour < 0.35)
+    weakest, strongest = _ends(density)
+    colour = strongest - weakest
+    black = (weakest > 0.75) & (colour < 0.35)
     edge = grown(touching_border(black), round(_EDGE_HALO_UM / mpp))
     pen = _large(_ink(density) | (black & ~edge), _PEN_LEAST_UM2 / mpp**2)
     pen = grown(pen, round(_PEN_HALO_UM / mpp)) & ~edge
@@ -72,7 +75,7 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with it. Where hardly any pixel can be glass, a usual value stands in.
     """
     flat = pixels.reshape(-1, 3)
-    low, high = flat.min(axis=1), flat.max(axis=1)
+    low, high = _ends(flat)
     bare = (low >= _GLASS_LEAST) & (high - low <= _GLASS_COLOUR)
     scanned = bare & (low < 255)
     if np.count_nonzero(scanned) >= _GLASS_SHARE * len(flat):
@@ -84,6 +87,15 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     near = bare & (np.abs(low.astype(np.int16) - mode) <= 4)
     level: NDArray[np.float32] = np.median(flat[near], axis=0).astype(np.float32)
     return level
+
+
+def _ends(values: NDArray[Channel]) -> tuple[NDArray[Channel], NDArray[Channel]]:
+    """The least and the greatest of the three channels on the last axis."""
+    # Channel by channel: numpy is slow along axes as short as three.
+    red, green, blue = values[..., 0], values[..., 1], values[..., 2]
+    low: NDArray[Channel] = np.minimum(np.minimum(red, green), blue)
+    high: NDArray[Channel] = np.maximum(np.maximum(red, green), blue)
+    return low, high
 
 
 def _threshold(density: NDArray[np.float32]) -> tuple[float, str]:
@@ -138,8 +150,8 @@ def _faint(density: NDArray[np.float32], taken: Mask) -> Mask:
     weight = ndimage.gaussian_filter(free, _FAINT_SIGMA)
     means = ndimage.gaussian_filter(density * free[..., None], (_FAINT_SIGMA, _FAINT_SIGMA, 0.0))
     means /= np.maximum(weight, 0.05)[..., None]
-    strongest = means.max(axis=2)
-    coloured = strongest - means.min(axis=2) > _FAINT_COLOUR
+    weakest, strongest = _ends(means)
+    coloured = strongest - weakest > _FAINT_COLOUR
     found: Mask = coloured & (strongest > _FAINT_DENSITY) & ~taken
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +88,21 @@ def compiled(core: Any, graph: Any, precision: str) -> Any:
     return core.compile_model(graph, "CPU", settings)
 
 
+_RUNTIMES: weakref.WeakSet[OpenVinoRuntime] = weakref.WeakSet()
+
+
+def let_go_of_memory() -> None:
+    """Have every network of this process give back what it keeps for its next window."""
+    for runtime in list(_RUNTIMES):
+        runtime.let_go()
+
+
 class OpenVinoRuntime:
     """The graph in a model's folder on this machine's processor.
 
     bfloat16 where the processor calculates in it, else float32. The graph is compiled when first
-    used, once a process; every thread has its own request.
+    used, once a process. Windows run one after the other, whoever asks: what is kept from one
+    to the next is a few hundred bytes a pixel of the largest, and there is one of it.
 
     Parameters
     ----------
@@ -100,12 +111,14 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, source: Folder | Callable[[Any], Any]) -> None:
-        self._core: Any = import_openvino().Core()
+        self._openvino = import_openvino()
+        self._core: Any = self._openvino.Core()
         self._precision = native_precision(self._core)
         self._source = source
-        self._local = threading.local()
         self._lock = threading.Lock()
         self._compiled: Any = None
+        self._request: Any = None
+        _RUNTIMES.add(self)
 
     @property
     def identity(self) -> str:
@@ -119,22 +132,28 @@ class OpenVinoRuntime:
 
     def run(self, pixels: Windows) -> Outputs:
         """See :class:`Runtime`."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._graph().create_infer_request()
-        found = []
         # One by one: on a processor a batch is no faster and takes as many times the memory.
-        for window in pixels:
-            request.infer({0: window[np.newaxis]}, share_inputs=True)
-            # The tensor is the request's own and overwritten by its next run.
-            found.append(request.get_output_tensor(0).data.copy())
+        with self._lock:
+            found = [self._infer(window[np.newaxis]) for window in pixels]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _graph(self) -> Any:
+    def let_go(self) -> None:
+        """Give the memory back that is kept from one window to the next."""
         with self._lock:
-            if self._compiled is None:
-                self._compiled = compiled(self._core, self._read(), self._precision)
-            return self._compiled
+            if self._compiled is not None:
+                self._compiled.release_memory()
+
+    def _infer(self, window: Windows) -> Outputs:
+        if self._request is None:
+            self._compiled = compiled(self._core, self._read(), self._precision)
+            self._request = self._compiled.create_infer_request()
+        port = self._compiled.output(0)
+        # A tensor for each window, as the request's own is overwritten by its next run; it grows.
+        tensor = self._openvino.Tensor(port.element_type, port.partial_shape.get_min_shape())
+        self._request.set_output_tensor(0, tensor)
+        self._request.infer({0: window}, share_inputs=True)
+        outputs: Outputs = tensor.data
+        return outputs
 
     def _read(self) -> Any:
         if callable(self._source):

@@ -20,20 +20,23 @@ from wsiseg.models.network.runtime import (
     Runtime,
     run_in_pieces,
 )
-from wsiseg.models.network.stars import StarRule, find_stars
+from wsiseg.models.network.stars import StarRule, find_stars, longest_support
 from wsiseg.models.network.torch_runtime import TorchRuntime
 from wsiseg.models.segmenter import NUCLEUS, Instances, ModelSpec, Statistics
 from wsiseg.slides.reader import Pixels
 
 PIECE = 2368
-"""Larger windows are run in pieces of this many pixels a side, so that the 280 bytes a pixel that
-running one takes are bounded. It holds a core of 2,048 px with its halo."""
+"""Larger windows are run in pieces of this many pixels a side, so that what running one takes is
+bounded. It holds a core of 2,048 px with its halo."""
 
 CARD_BATCH = 4
 """Windows predicted together on a graphics card: the tiles of a block of 2,048 px."""
 
-_BYTES_PER_PX = 128
-"""Of the largest window a tile may ask for; the pieces' own memory spread over it."""
+_BYTES_PER_PX = {"bf16": 330, "cuda": 128}
+"""Of a window: 230 while the network runs in bfloat16 and 375 in float32 (on a graphics card they
+lie there), its outputs and those of the window before, which is decoded meanwhile."""
+
+_MOST_BYTES_PER_PX = 500
 
 
 class NetworkSegmenter:
@@ -92,9 +95,10 @@ class NetworkSegmenter:
             licence=described.licence,
             data_licence=described.data_licence,
             trained_on=described.trained_on,
-            bytes_per_px=_BYTES_PER_PX,
+            bytes_per_px=_bytes_per_px(self._runtime.identity),
             appearance=described.appearance,
             batch=CARD_BATCH if is_cuda(device) else 1,
+            support_px=longest_support(self._grid),
         )
 
     @property
@@ -162,3 +166,8 @@ class NetworkSegmenter:
                 f"{width} x {height}"
             )
         return windows
+
+
+def _bytes_per_px(identity: str) -> int:
+    found = [number for name, number in _BYTES_PER_PX.items() if name in identity]
+    return found[0] if found else _MOST_BYTES_PER_PX

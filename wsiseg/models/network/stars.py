@@ -26,6 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsiseg.models.network.bits import HALF, SIDE, Bits, ones, shared_pixels, toggle
 from wsiseg.models.segmenter import Instances
 
 MAX_RAY = 31
@@ -39,10 +40,11 @@ RAY_SHARPNESS = 4.0
 """A number ``v`` from the network means ``RAY_UNIT log(1 + exp(s v)) / s`` pixels, ``s`` being
 the sharpness."""
 
-_SIDE = 64
-_HALF = 32
 _BIN = 32
-_BITS = NDArray[np.uint64]
+"""Side in pixels of the squares by which neighbours are found."""
+
+_KNOWN = 4096
+"""Rays whose lengths are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,12 @@ def find_stars(
     evidence = outputs[0]
     places = _candidates(evidence, np.float32(_logit(rule.probability)))
     scores = evidence[places[:, 0], places[:, 1]]
-    places = places[np.lexsort((places[:, 1], places[:, 0], -scores))]
-    scores = evidence[places[:, 0], places[:, 1]]
+    # They come in reading order, which settles ties.
+    order = np.argsort(-scores, kind="stable")
+    places, scores = places[order], scores[order]
     middles = (crop + places * grid + grid // 2).astype(np.int32)
     directions = outputs[1 : 1 + rays, places[:, 0], places[:, 1]].T
-    bits, boxes, areas = _rasters(np.ascontiguousarray(directions), middles)
+    bits, boxes, areas = _rasters(np.ascontiguousarray(directions, np.float32), middles)
     shape = (evidence.shape[0] * grid + 2 * crop, evidence.shape[1] * grid + 2 * crop)
     stay, supports = _settle(
         bits, boxes, areas, middles, np.array(shape), rule.overlap, MAX_RAY + 2 * grid
@@ -113,9 +116,10 @@ def find_stars(
     kept = sizes >= rule.least_area_px
     kept[0] = False
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    _renumber(labels, boxes, sizes, numbers)
     chosen = kept[1:]
     return Instances(
-        labels=numbers[labels],
+        labels=labels,
         classes=np.zeros(int(chosen.sum()), np.uint8),
         probabilities=(1 / (1 + np.exp(-scores[chosen].astype(np.float64)))).astype(np.float32),
         supports=supports[chosen],
@@ -126,6 +130,15 @@ def find_stars(
 def ray_length(value: float) -> float:
     """Length of a ray in pixels from a number of the network."""
     return RAY_UNIT * math.log1p(math.exp(min(RAY_SHARPNESS * value, 60.0))) / RAY_SHARPNESS
+
+
+def longest_support(grid: int) -> int:
+    """Longest side in pixels that a support can have; ``grid`` is the pixels an output pixel.
+
+    A polygon's box and what it is grown by, and that of a neighbour it touches, and so on for
+    ``ROUNDS`` steps.
+    """
+    return 2 * (HALF + MAX_RAY + 2 * grid + ROUNDS * SIDE)
 
 
 def _logit(probability: float) -> float:
@@ -161,11 +174,12 @@ def _candidates(evidence: NDArray[np.float32], least: np.float32) -> NDArray[np.
 @njit(cache=True, nogil=True)
 def _rasters(
     numbers: NDArray[np.float32], middles: NDArray[np.int32]
-) -> tuple[_BITS, NDArray[np.int32], NDArray[np.int32]]:
+) -> tuple[Bits, NDArray[np.int32], NDArray[np.int32]]:
     """Polygons as 64 rows of 64 bits about their middle, their boxes (x0, y0, x1, y1) in the
     window and their areas. A pixel belongs to a polygon if its centre lies inside (even-odd)."""
+    lengths = _ray_lengths(numbers)
     count, rays = numbers.shape
-    bits = np.zeros((count, _SIDE), np.uint64)
+    bits = np.zeros((count, SIDE), np.uint64)
     boxes = np.zeros((count, 4), np.int32)
     areas = np.zeros(count, np.int32)
     cosines, sines = np.empty(rays), np.empty(rays)
@@ -173,75 +187,60 @@ def _rasters(
         cosines[k], sines[k] = math.cos(2 * math.pi * k / rays), math.sin(2 * math.pi * k / rays)
     xs, ys = np.empty(rays), np.empty(rays)
     for n in range(count):
+        rows = bits[n]
         for k in range(rays):
-            length = min(max(ray_length(np.float64(numbers[n, k])), 0.5), np.float64(MAX_RAY))
-            xs[k] = _HALF + length * cosines[k]
-            ys[k] = _HALF + length * sines[k]
+            xs[k] = HALF + lengths[n, k] * cosines[k]
+            ys[k] = HALF + lengths[n, k] * sines[k]
         for k in range(rays):
-            _toggle(bits[n], xs[k], ys[k], xs[(k + 1) % rays], ys[(k + 1) % rays])
-        x0, y0, x1, y1 = _SIDE, _SIDE, 0, 0
+            following = k + 1 if k + 1 < rays else 0
+            toggle(rows, xs[k], ys[k], xs[following], ys[following])
+        x0, y0, x1, y1 = SIDE, SIDE, 0, 0
         columns = np.uint64(0)
-        for row in range(_SIDE):
-            line = bits[n, row]
+        for row in range(SIDE):
+            line = rows[row]
             if line:
-                areas[n] += _ones(line)
+                areas[n] += ones(line)
                 columns |= line
                 y0, y1 = min(y0, row), row + 1
-        for column in range(_SIDE):
+        for column in range(SIDE):
             if (columns >> np.uint64(column)) & np.uint64(1):
                 x0, x1 = min(x0, column), column + 1
         if areas[n] == 0:
-            x0, y0, x1, y1 = _HALF, _HALF, _HALF, _HALF
-        left, top = middles[n, 1] - _HALF, middles[n, 0] - _HALF
+            x0, y0, x1, y1 = HALF, HALF, HALF, HALF
+        left, top = middles[n, 1] - HALF, middles[n, 0] - HALF
         boxes[n, 0], boxes[n, 1] = left + x0, top + y0
         boxes[n, 2], boxes[n, 3] = left + x1, top + y1
     return bits, boxes, areas
 
 
 @njit(cache=True, nogil=True)
-def _toggle(rows: _BITS, ax: float, ay: float, bx: float, by: float) -> None:
-    """Flip, in every row an edge crosses, the pixels whose centre lies right of the crossing."""
-    if ay > by:
-        ax, ay, bx, by = bx, by, ax, ay
-    first, last = math.ceil(ay - 0.5), math.ceil(by - 0.5)
-    for row in range(first, last):
-        x = ax + (bx - ax) * ((row + 0.5 - ay) / (by - ay))
-        start = math.ceil(x - 0.5)
-        rows[row] ^= ~np.uint64(0) << np.uint64(start)
+def _ray_lengths(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Lengths ``[n, rays]`` in pixels, cut.
+
+    Logarithms take long, and a network that calculates in bfloat16 gives few different numbers:
+    each length is kept at a place that hangs on the number's upper bits."""
+    known = np.zeros(_KNOWN, np.uint32)
+    kept = np.full(_KNOWN, _cut(ray_length(0.0)))
+    lengths = np.empty(numbers.shape)
+    words = numbers.view(np.uint32)
+    for n in range(numbers.shape[0]):
+        for k in range(numbers.shape[1]):
+            word = words[n, k]
+            place = (word >> np.uint32(16)) % np.uint32(_KNOWN)
+            if known[place] != word:
+                known[place], kept[place] = word, _cut(ray_length(np.float64(numbers[n, k])))
+            lengths[n, k] = kept[place]
+    return lengths
 
 
 @njit(cache=True, nogil=True)
-def _ones(value: np.uint64) -> int:
-    """Bits set, by adding neighbouring fields."""
-    value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    value = (value & np.uint64(0x3333333333333333)) + (
-        (value >> np.uint64(2)) & np.uint64(0x3333333333333333)
-    )
-    value = (value + (value >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return int((value * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@njit(cache=True, nogil=True)
-def _shared(a: _BITS, b: _BITS, dx: int, dy: int) -> int:
-    """Pixels that two rasters share, the middle of ``b`` lying at ``dx``, ``dy`` from ``a``'s."""
-    if abs(dx) >= _SIDE or abs(dy) >= _SIDE:
-        return 0
-    total = 0
-    for row in range(max(0, dy), min(_SIDE, _SIDE + dy)):
-        line = a[row]
-        if not line:
-            continue
-        other = b[row - dy]
-        other = other << np.uint64(dx) if dx >= 0 else other >> np.uint64(-dx)
-        both = line & other
-        if both:
-            total += _ones(both)
-    return total
+def _cut(length: float) -> float:
+    return min(max(length, 0.5), np.float64(MAX_RAY))
 
 
 @njit(cache=True, nogil=True)
 def _settle(
-    bits: _BITS,
+    bits: Bits,
     boxes: NDArray[np.int32],
     areas: NDArray[np.int32],
     middles: NDArray[np.int32],
@@ -251,7 +250,12 @@ def _settle(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Which candidates (in order of rank) stay, and the supports of all."""
     count = len(bits)
-    pairs, conflicts = _higher_neighbours(bits, boxes, areas, middles, shape, overlap)
+    room = max(4 * count, 16)
+    pairs, conflicts, found = _higher_neighbours(bits, boxes, areas, middles, shape, overlap, room)
+    if found > room:
+        pairs, conflicts, found = _higher_neighbours(
+            bits, boxes, areas, middles, shape, overlap, found
+        )
     supports = boxes.copy()
     supports[:, :2] -= grow
     supports[:, 2:] += grow
@@ -259,7 +263,7 @@ def _settle(
     for number in range(ROUNDS):
         before, reach = stay.copy(), supports.copy()
         stay[:] = True
-        for n in range(len(pairs)):
+        for n in range(found):
             if not conflicts[n]:
                 continue
             lower, higher = pairs[n, 0], pairs[n, 1]
@@ -268,32 +272,36 @@ def _settle(
             if number > 0:
                 _widen(supports, lower, reach, higher)
     reach = supports.copy()
-    for n in range(len(pairs)):
+    for n in range(found):
         _widen(supports, pairs[n, 0], reach, pairs[n, 1])
     return stay, supports
 
 
 @njit(cache=True, nogil=True)
 def _higher_neighbours(
-    bits: _BITS,
+    bits: Bits,
     boxes: NDArray[np.int32],
     areas: NDArray[np.int32],
     middles: NDArray[np.int32],
     shape: NDArray[np.int64],
     overlap: float,
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Pairs ``[n, 2]`` (lower, higher) of candidates that share pixels, and which conflict."""
+    room: int,
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], int]:
+    """Pairs ``[room, 2]`` (lower, higher) of candidates that share pixels, which conflict, and
+    how many there are: of more than ``room`` the last are left out."""
     count = len(bits)
     rows, columns = shape[0] // _BIN + 1, shape[1] // _BIN + 1
     first = np.full((rows, columns), -1, np.int32)
     following = np.full(count, -1, np.int32)
-    pairs = np.empty((max(4 * count, 16), 2), np.int32)
-    conflicts = np.empty(len(pairs), np.bool_)
+    pairs = np.empty((room, 2), np.int32)
+    conflicts = np.empty(room, np.bool_)
     found = 0
     for n in range(count):
-        by, bx = middles[n, 0] // _BIN, middles[n, 1] // _BIN
-        for row in range(max(by - 2, 0), min(by + 3, rows)):
-            for column in range(max(bx - 2, 0), min(bx + 3, columns)):
+        # The middle of whatever overlaps a polygon lies within a ray of its box.
+        top, bottom = boxes[n, 1] - HALF, boxes[n, 3] + HALF
+        left, right = boxes[n, 0] - HALF, boxes[n, 2] + HALF
+        for row in range(max(top, 0) // _BIN, min(bottom // _BIN + 1, rows)):
+            for column in range(max(left, 0) // _BIN, min(right // _BIN + 1, columns)):
                 other = first[row, column]
                 while other >= 0:
                     if (
@@ -302,25 +310,21 @@ def _higher_neighbours(
                         and boxes[n, 1] < boxes[other, 3]
                         and boxes[other, 1] < boxes[n, 3]
                     ):
-                        dx = np.int64(middles[other, 1]) - middles[n, 1]
-                        dy = np.int64(middles[other, 0]) - middles[n, 0]
-                        shared = _shared(bits[n], bits[other], dx, dy)
-                        if shared:
-                            if found == len(pairs):
-                                pairs = np.concatenate((pairs, np.empty_like(pairs)))
-                                conflicts = np.concatenate((conflicts, np.empty_like(conflicts)))
+                        shared = shared_pixels(bits, boxes, middles, n, other)
+                        if shared and found < room:
                             pairs[found, 0], pairs[found, 1] = n, other
                             conflicts[found] = shared > overlap * min(areas[n], areas[other])
-                            found += 1
+                        found += shared > 0
                     other = following[other]
-        following[n] = first[by, bx]
-        first[by, bx] = n
-    return pairs[:found], conflicts[:found]
+        row, column = middles[n, 0] // _BIN, middles[n, 1] // _BIN
+        following[n] = first[row, column]
+        first[row, column] = n
+    return pairs, conflicts, found
 
 
 @njit(cache=True, nogil=True)
 def _paint(
-    bits: _BITS,
+    bits: Bits,
     boxes: NDArray[np.int32],
     middles: NDArray[np.int32],
     stay: NDArray[np.bool_],
@@ -338,7 +342,7 @@ def _paint(
     for n in range(len(bits)):
         if not stay[n]:
             continue
-        left, top = middles[n, 1] - _HALF, middles[n, 0] - _HALF
+        left, top = middles[n, 1] - HALF, middles[n, 0] - HALF
         for y in range(max(boxes[n, 1], crop), min(boxes[n, 3], height - crop)):
             line = bits[n, y - top]
             for x in range(max(boxes[n, 0], crop), min(boxes[n, 2], width - crop)):
@@ -352,6 +356,25 @@ def _paint(
                 labels[y, x] = n + 1
                 sizes[n + 1] += 1
     return labels, sizes
+
+
+@njit(cache=True, nogil=True)
+def _renumber(
+    labels: NDArray[np.int32],
+    boxes: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+) -> None:
+    """Give every painted label its new number, none of which is larger than the old."""
+    height, width = labels.shape
+    for n in range(len(boxes)):
+        old, new = n + 1, numbers[n + 1]
+        if new == old or not sizes[old]:
+            continue
+        for y in range(max(boxes[n, 1], 0), min(boxes[n, 3], height)):
+            for x in range(max(boxes[n, 0], 0), min(boxes[n, 2], width)):
+                if labels[y, x] == old:
+                    labels[y, x] = new
 
 
 @njit(cache=True, nogil=True)
