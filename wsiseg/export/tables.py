@@ -22,7 +22,7 @@ from wsiseg.files import writing
 from wsiseg.geometry import HUNDREDTHS, Frame
 
 _ROW_GROUP = 1 << 15
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _UNITS = {"centroid_x_px": "px", "centroid_y_px": "px", "geometry": "px", "bbox": "px"}
 
