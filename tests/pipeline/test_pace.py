@@ -14,6 +14,7 @@ from wsiseg.pipeline import pace
 from wsiseg.pipeline.feed import prefetched
 from wsiseg.pipeline.pace import MOST_READERS, Pacer
 from wsiseg.pipeline.plan import read_plan
+from wsiseg.reporting.origin import provenance_rows
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,11 @@ def test_a_run_goes_on_at_another_pace(slide: Path, tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(slide: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError):
         job_of(slide, **wrong)
+
+
+def test_the_page_of_a_slide_tells_the_pace() -> None:
+    told = dict(provenance_rows({"pace": {"threads": [1], "batch": [4], "readers": [1, 2, 3]}}))
+    assert told["Settings of speed"] == (
+        "threads a prediction: 1, windows at a time: 4, reading threads: 1-3"
+    )
+    assert dict(provenance_rows({}))["Settings of speed"] == ""

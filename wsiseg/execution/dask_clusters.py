@@ -33,6 +33,8 @@ SETTINGS = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.comm.timeouts.connect": "60s",
+    # A sample of every thread's stack a hundred times a second; benchmarks/profiling.py sees more.
+    "distributed.worker.profile.enabled": False,
 }
 
 LOGS = "cluster"

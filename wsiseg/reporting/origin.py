@@ -83,6 +83,7 @@ def provenance_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Outputs", ", ".join(str(_table(one).get("file", name)) for name, one in exports.items())
     yield "Time", ", ".join(f"{stage} {taken}" for stage, taken in _times(report) if taken)
     yield "Speed", _speed(_table(report.get("speed")))
+    yield "Settings of speed", _pace(_table(report.get("pace")))
     plugged = _table(report.get("plugins"))
     yield "Plug-ins", ", ".join(f"{what}: {origin}" for what, origin in plugged.items())
     versions = _table(report.get("versions"))
@@ -113,6 +114,20 @@ def _speed(of: Mapping[str, Any]) -> str:
     return ", ".join(
         [*rates, *([f"most of the work: {_BY_STAGE.get(most, most)}"] if most else [])]
     )
+
+
+def _pace(of: Mapping[str, Any]) -> str:
+    """How windows were handed to the model; a range where it changed on the way."""
+    parts = []
+    for key, what in (
+        ("threads", "threads a prediction"),
+        ("batch", "windows at a time"),
+        ("readers", "reading threads"),
+    ):
+        values = of.get(key)
+        if isinstance(values, list) and values:
+            parts.append(f"{what}: {'-'.join(map(str, sorted({values[0], values[-1]})))}")
+    return ", ".join(parts)
 
 
 def _licences(model: Mapping[str, Any]) -> tuple[object, object]:
