@@ -31,9 +31,11 @@ ClusterFile = Annotated[
 
 
 def expect_workers(scheduler: str | None, cluster: Path | None, *, inline: bool) -> None:
-    """Have what workers of this machine need imported while the command itself gets going."""
+    """Get this process ready, and have what workers need imported while the command gets going."""
     from wsiseg.execution import nursery
+    from wsiseg.execution.heap import share_heaps
 
+    share_heaps()
     if not (scheduler or cluster or inline):
         nursery.begin()
 

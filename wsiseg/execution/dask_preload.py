@@ -8,6 +8,10 @@ import gc
 # What is imported stays: looking it through for garbage again and again takes a fifth of the time.
 gc.disable()
 
+from wsiseg.execution.heap import share_heaps  # noqa: E402
+
+share_heaps()
+
 import distributed.nanny  # noqa: E402
 import distributed.worker  # noqa: E402, F401
 

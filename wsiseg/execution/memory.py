@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
 
 import psutil
@@ -33,11 +30,6 @@ CARD_WORKERS = 4
 
 CACHE_BYTES = 2 * (DEFAULT_CACHE_BYTES + TILE_CACHE_BYTES)
 """Decoded chunks and tiles that the two slides open in a process keep."""
-
-_MMAP_BYTES = 16 * MIB
-_TRIM_BYTES = 64 * MIB
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 
 STITCH_BYTES = 256 * MIB
 """Cells of a few regions with their polygons, while they are settled or written."""
@@ -114,22 +106,6 @@ def choose_workers(spec: ModelSpec, window: int, wanted: int | None) -> int:
 
 def _on_card(spec: ModelSpec) -> bool:
     return spec.runtime.startswith("torch-cuda")
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Have this process keep small memory that it frees, up to 64 MiB, for its next use.
-
-    The C library of Linux otherwise gives arrays of some hundred kilobytes back to the system and
-    gets them again, page by page, for every tile: a tenth of a run. Larger ones still go back at
-    once. Elsewhere nothing is done.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 class MemoryWatch:

@@ -20,7 +20,7 @@ import numpy as np
 
 from wsiseg import __version__
 from wsiseg.errors import DiskFullError, StoreError, UnreadableSlideError, WsisegError
-from wsiseg.execution.memory import keep_freed_memory
+from wsiseg.execution.heap import keep_freed_memory
 from wsiseg.files import read_json, storage_trouble, write_json
 from wsiseg.geometry import Box
 from wsiseg.job import Export, Job, SlideEntry

@@ -20,6 +20,7 @@ from wsiseg.export.validity import sound
 from wsiseg.features.registry import dictionary
 from wsiseg.files import writing
 from wsiseg.geometry import HUNDREDTHS, Frame
+from wsiseg.store.parquet import arrow_column, text_column
 
 _ROW_GROUP = 1 << 15
 _ZSTD_LEVEL = 1
@@ -144,7 +145,7 @@ def _table(batch: CellBatch, info: CellsInfo, bounds: Bounds) -> pa.Table:
     geometry = pa.BinaryArray.from_buffers(
         pa.binary(), len(boxes), [None, pa.py_buffer(offsets), pa.py_buffer(wkb)]
     )
-    corners = [pa.array(column) for column in (boxes / HUNDREDTHS).T]
+    corners = [arrow_column(column) for column in (boxes / HUNDREDTHS).T]
     covering = pa.StructArray.from_arrays(corners, list(_CORNERS))
     if len(boxes) < len(batch):
         rows = np.full(len(batch), -1)
@@ -152,17 +153,18 @@ def _table(batch: CellBatch, info: CellsInfo, bounds: Bounds) -> pa.Table:
         place = pa.array(rows, mask=rows < 0)
         geometry, covering = geometry.take(place), covering.take(place)
     columns = {
-        "id": pa.array(batch.ids),
+        "id": arrow_column(batch.ids),
         "uuid": _uuid_column(batch.uuids),
         "geometry": geometry,
-        "centroid_x_px": pa.array(batch.centroids[:, 0]),
-        "centroid_y_px": pa.array(batch.centroids[:, 1]),
+        "centroid_x_px": arrow_column(batch.centroids[:, 0]),
+        "centroid_y_px": arrow_column(batch.centroids[:, 1]),
         "class": pa.DictionaryArray.from_arrays(
-            pa.array(batch.class_index), pa.array([kind.name for kind in info.classes], pa.string())
+            arrow_column(batch.class_index),
+            text_column([kind.name for kind in info.classes]),
         ),
-        "probability": pa.array(batch.probabilities),
-        "truncated": pa.array(batch.truncated),
-        **{name: pa.array(values) for name, values in batch.features.items()},
+        "probability": arrow_column(batch.probabilities),
+        "truncated": arrow_column(batch.truncated),
+        **{name: arrow_column(values) for name, values in batch.features.items()},
         "bbox": covering,
     }
     return pa.table(columns)

@@ -30,7 +30,7 @@ from wsiseg.geometry import Box
 from wsiseg.stain import Counterstain, Stains
 from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import SlideFolder
-from wsiseg.store.parquet import read_table, write_table
+from wsiseg.store.parquet import arrow_column, column_values, read_table, write_table
 
 _META = b"wsiseg"
 
@@ -147,7 +147,7 @@ class FeatureFolder:
         self, part: int, key: str, columns: Mapping[str, NDArray[np.float32]], count: int
     ) -> None:
         """Commit the features of a part of ``count`` cells."""
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
+        table = pa.table({name: arrow_column(values) for name, values in columns.items()})
         meta = json.dumps({"key": key, "count": count}).encode()
         write_table(self.part_file(part), table.replace_schema_metadata({_META: meta}))
 
@@ -167,7 +167,7 @@ class FeatureFolder:
             raise StoreError(f"{path} was measured with other settings; run wsiseg measure again")
         names = plan.recipe.columns
         return {
-            name: np.asarray(table[name].to_numpy(), np.float32)
+            name: column_values(table, name, np.float32)
             for name in (names if wanted is None else [n for n in wanted if n in names])
         }
 
