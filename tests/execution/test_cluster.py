@@ -23,7 +23,7 @@ from wsiseg.execution.cluster import (
     read_cluster,
     visible_gpus,
 )
-from wsiseg.execution.crew import plan_crew
+from wsiseg.execution.crew import plan_crew, threads
 from wsiseg.execution.dask_clusters import Ward, local_workers
 from wsiseg.execution.deaths import cause_of_death, oom_kills
 from wsiseg.execution.driver import Order
@@ -222,3 +222,16 @@ def test_the_kernel_counts_what_it_kills(tmp_path: Path) -> None:
     counters.write_text("nr_free_pages 7\noom_kill 3\n")
     assert oom_kills(counters) == 3
     assert oom_kills(tmp_path / "none") == 0
+
+
+def test_threads_are_stated_or_a_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads(Local(), 3) == 2
+    assert threads(Local(), 8) == threads(Local(), 20) == 1
+    assert threads(Local(threads=5), 8) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads(Local(), 8) == 4
+    assert threads(Local(threads=5), 8) == 5
+    with pytest.raises(ConfigurationError, match="OMP_NUM_THREADS"):
+        choose_cluster(threads=2, inline=True)

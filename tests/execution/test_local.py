@@ -54,12 +54,12 @@ def test_workers_are_ready_see_this_environment_and_are_shown_when_asked(
     for name in [name for name in sys.modules if name.startswith("distributed.dashboard")]:
         monkeypatch.delitem(sys.modules, name)
     with locked(run) as lock:
-        seen, page, early = asyncio.run(visit(Need(run, lock, 1, (), False, 1 << 30)))
+        seen, page, early = asyncio.run(visit(Need(run, lock, 1, (), False, 1 << 30, threads=3)))
     assert not early
     assert "bokeh" in page
     told, threads, frozen = seen
     assert told == "yes"
-    assert threads is not None
+    assert threads == "3"
     # What was imported before the fork was put aside there.
     assert isinstance(frozen, int)
     assert frozen > 0
