@@ -131,11 +131,16 @@ def amount(pixels: NDArray[np.uint8], table: NDArray[np.int32]) -> NDArray[np.in
     out = np.empty((height, width), np.int16)
     for y in range(height):
         for x in range(width):
-            total = table[0, pixels[y, x, 0]] + table[1, pixels[y, x, 1]]
-            total += table[2, pixels[y, x, 2]]
-            # The shift rounds down for negative sums too, hence the same everywhere.
-            out[y, x] = max(-32768, min(32767, (total + 8) >> 4))
+            out[y, x] = amount_of(pixels[y, x, 0], pixels[y, x, 1], pixels[y, x, 2], table)
     return out
+
+
+@njit(cache=True, nogil=True)
+def amount_of(red: int, green: int, blue: int, table: NDArray[np.int32]) -> int:
+    """Amount of one stain in a pixel, as :func:`amount` gives it."""
+    total = table[0, red] + table[1, green] + table[2, blue]
+    # The shift rounds down for negative sums too, hence the same everywhere.
+    return int(max(-32768, min(32767, (total + 8) >> 4)))
 
 
 def measure_stains(

@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsiseg.cells.candidates import Candidates
+from wsiseg.cells.extent import boxes_meeting
 from wsiseg.cells.rasterize import edge_flips
 from wsiseg.geometry import HUNDREDTHS
 
@@ -98,7 +99,7 @@ class Rim:
 
     def meeting(self, box: NDArray[np.int64]) -> Rim:
         """Those whose boxes meet a box."""
-        chosen = np.flatnonzero(_meeting(self.found.boxes, box))
+        chosen = np.flatnonzero(boxes_meeting(self.found.boxes, box))
         return Rim(self.found.take(chosen), self.numbers[chosen])
 
 
@@ -109,11 +110,11 @@ def rim_of(
 
     ``extents``, int64 ``[b, 4]``, are the boxes over the candidates of every block.
     """
-    near = _meeting(extents, extents[block])
+    near = boxes_meeting(extents, extents[block])
     near[block] = False
     chosen = np.zeros(len(found), bool)
     for extent in extents[near]:
-        chosen |= _meeting(found.boxes, extent)
+        chosen |= boxes_meeting(found.boxes, extent)
     return Rim(found.take(np.flatnonzero(chosen)), numbers[chosen])
 
 
@@ -141,7 +142,7 @@ class Seams:
     def add(self, block: int, rim: Rim) -> None:
         """Compare a block with those before it."""
         extent = self._extents[block]
-        near = np.flatnonzero(_meeting(self._extents, extent))
+        near = np.flatnonzero(boxes_meeting(self._extents, extent))
         before = [self._rims[other].meeting(extent) for other in near[near < block].tolist()]
         if any(map(len, before)):
             self._compare([*before, rim])
@@ -201,17 +202,6 @@ def canonical_order(found: Candidates) -> NDArray[np.int64]:
     keys = (*found.boxes[few].T[::-1], found.area_px[few], anchors[few, 0], anchors[few, 1])
     order[tied] = few[np.lexsort(keys)]
     return order
-
-
-def _meeting(boxes: NDArray[np.int64], box: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which boxes share a pixel with ``box``."""
-    meets: NDArray[np.bool_] = (
-        (boxes[:, 0] < box[2])
-        & (boxes[:, 2] > box[0])
-        & (boxes[:, 1] < box[3])
-        & (boxes[:, 3] > box[1])
-    )
-    return meets
 
 
 def _rank_keys(found: Candidates) -> NDArray[np.int64]:

@@ -1,6 +1,8 @@
-"""Where in an image labels are."""
+"""Where in an image labels are, and what lies in a part of it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -49,3 +51,16 @@ def shown_in(
             if shown[i]:
                 break
     return shown
+
+
+def boxes_meeting(
+    boxes: NDArray[np.int64], box: Sequence[int] | NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of the half-open boxes ``[n, 4]`` share a pixel with ``box``, bool ``[n]``."""
+    meets: NDArray[np.bool_] = (
+        (boxes[:, 0] < box[2])
+        & (boxes[:, 2] > box[0])
+        & (boxes[:, 1] < box[3])
+        & (boxes[:, 3] > box[1])
+    )
+    return meets

@@ -10,7 +10,7 @@ the inside in two: the polygons are valid simple features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
@@ -26,33 +26,16 @@ _KEPT, _SEEN = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
-    """The instances of one window as polygons.
+class Traced(Parts):
+    """The parts of one window, and their outlines.
 
     Attributes
     ----------
-    index
-        int32 ``[m]``, rising: which labels have pixels; label ``i + 1`` has index ``i``.
     polygons
         ``[m]`` outlines as :func:`trace` makes them.
-    boxes
-        int64 ``[m, 4]``: half-open boxes ``x0, y0, x1, y1`` in pixels of the frame.
-    area_px
-        int64 ``[m]``: number of frame pixels.
-    sum_x, sum_y
-        int64 ``[m]``: sums of the columns and rows of these pixels in the frame.
-    dropped_fragments, dropped_px
-        Number of further parts of labels that were left out, and of their pixels.
     """
 
-    index: NDArray[np.int32]
     polygons: Polygons
-    boxes: NDArray[np.int64]
-    area_px: NDArray[np.int64]
-    sum_x: NDArray[np.int64]
-    sum_y: NDArray[np.int64]
-    dropped_fragments: int
-    dropped_px: int
 
 
 def vectorize(
@@ -73,16 +56,8 @@ def vectorize(
         If a label is negative or larger than ``count``.
     """
     parts = largest_parts(labels, count, origin)
-    return Traced(
-        index=parts.index,
-        polygons=trace(parts, np.arange(len(parts.index)), scale),
-        boxes=parts.boxes,
-        area_px=parts.area_px,
-        sum_x=parts.sum_x,
-        sum_y=parts.sum_y,
-        dropped_fragments=parts.dropped_fragments,
-        dropped_px=parts.dropped_px,
-    )
+    measured = {field.name: getattr(parts, field.name) for field in fields(parts)}
+    return Traced(**measured, polygons=trace(parts, np.arange(len(parts.index)), scale))
 
 
 def trace(parts: Parts, chosen: NDArray[np.int64], scale: tuple[float, float]) -> Polygons:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from wsiseg.execution.cluster import Cluster, Inline, Joined, Local, Slurm, visi
 from wsiseg.execution.driver import Order
 from wsiseg.execution.memory import PROCESS_BYTES, choose_workers, plan_memory
 from wsiseg.models.device import is_cuda
+from wsiseg.models.network.runtime import inference_threads
 from wsiseg.models.zoo import load_segmenter
 
 GIB = 1 << 30
@@ -95,14 +95,9 @@ def plan_crew(orders: Iterable[Order], where: Cluster) -> Crew:
 
 
 def threads(where: Local, processes: int) -> int:
-    """Threads a process: those asked for, else those of ``OMP_NUM_THREADS``, else its share of the
-    cores, which counts where memory holds fewer processes than there are cores."""
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    if where.threads is not None:
-        return where.threads
-    if stated.isdigit() and int(stated) > 0:
-        return int(stated)
-    return max(len(os.sched_getaffinity(0)) // processes, 1)
+    """Threads a process: those asked for, else its share, which is more than one where memory
+    holds fewer processes than there are cores."""
+    return where.threads or inference_threads(processes)
 
 
 def _cards(devices: set[str], processes: int) -> tuple[str, ...]:

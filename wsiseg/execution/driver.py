@@ -37,7 +37,7 @@ from wsiseg.store.blocks import BlockRecord
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.store.lock import Lock
 from wsiseg.store.tissue import read_tissue
-from wsiseg.summary.measured import median_nuclear_area, thumbnail
+from wsiseg.summary.measured import median_nuclear_area
 
 _SHOWN_PLACES = 3
 _LOOK_SECONDS = 5.0
@@ -398,7 +398,6 @@ class Driver:
         report["wall_seconds"] = seconds
         report["speed"] = told_speed(report, seconds)
         report["nuclear_area_um2"] = median_nuclear_area(slide.folder)
-        thumbnail(slide.folder)
         report["storage_retries"] = self._agenda.retries(slide.name)
         write_json(slide.folder.report, report)
         for warning in report["warnings"]:

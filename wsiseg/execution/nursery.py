@@ -24,8 +24,8 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""What it is started with where the user says nothing else: the C library, and others when they
-are imported, look at nothing later."""
+"""What it is started with where the user says nothing else: libraries look at nothing later than
+when they are imported."""
 
 
 def method() -> str:

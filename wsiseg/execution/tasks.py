@@ -246,7 +246,7 @@ def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
         case ExportTask():
             exported = write_export(folder, read_plan(folder.plan), task.name, task.how)
             if task.name == "overview":
-                # Here, and not in the driver for whom everybody would wait.
+                # Here, and not for the summary, for which everybody would wait.
                 thumbnail(folder)
             return exported
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsiseg.features.definitions import NUCLEUS_STATISTICS, RING_STATISTICS
 from wsiseg.geometry import MPP, Box
-from wsiseg.stain import AMOUNT_UNIT, Stains, amount_tables, density_table
+from wsiseg.stain import AMOUNT_UNIT, Stains, amount_of, amount_tables, density_table
 
 _SHARES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
@@ -248,12 +248,11 @@ def _ring(
 def _amounts(
     pixels: NDArray[np.integer], places: NDArray[np.int64], table: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Amounts of a stain in some pixels, as :func:`wsiseg.stain.amount` gives them."""
+    """Amounts of a stain in some pixels."""
     values = np.empty(len(places), np.int64)
     for k in range(len(places)):
         red, green, blue = pixels[places[k], 0], pixels[places[k], 1], pixels[places[k], 2]
-        total = table[0, red] + table[1, green] + table[2, blue]
-        values[k] = max(-32768, min(32767, (total + 8) >> 4))
+        values[k] = amount_of(red, green, blue, table)
     return values
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellsInfo
+from wsiseg.cells.extent import boxes_meeting
 from wsiseg.cells.rasterize import paint_order, rasterize
 from wsiseg.features.contour import measure_contours
 from wsiseg.features.definitions import (
@@ -237,8 +238,7 @@ def _measure_square(
     """Stain and texture of the cells ``members`` of one square."""
     members, boxes, order = drawn
     info = place.info
-    meets = (boxes[:, 0] < box.x1) & (boxes[:, 2] > box.x0)
-    meets &= (boxes[:, 1] < box.y1) & (boxes[:, 3] > box.y0)
+    meets = boxes_meeting(boxes, (box.x0, box.y0, box.x1, box.y1))
     values = np.arange(1, len(cells) + 1, dtype=np.uint32)
     scale = info.frame.scale_to(info.level0)
     labels = rasterize(cells.polygons, values, order[meets[order]], box, scale)

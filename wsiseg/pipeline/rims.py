@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellSource
+from wsiseg.cells.extent import boxes_meeting
 from wsiseg.features.measure import frame_boxes
 from wsiseg.geometry import Box
 
@@ -66,6 +67,5 @@ class Rims:
         covers = frame_boxes(batch, self.source.info)
         found = np.zeros(len(batch), np.bool_)
         for box in boxes:
-            meets = (covers[:, 0] < box.x1) & (covers[:, 2] > box.x0)
-            found |= meets & (covers[:, 1] < box.y1) & (covers[:, 3] > box.y0)
+            found |= boxes_meeting(covers, (box.x0, box.y0, box.x1, box.y1))
         return found

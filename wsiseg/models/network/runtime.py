@@ -48,10 +48,13 @@ class Runtime(Protocol):
         ...
 
 
-def inference_threads() -> int:
-    """Threads a process may use: ``OMP_NUM_THREADS`` (1 in a worker), else its cores."""
+def inference_threads(processes: int = 1) -> int:
+    """Threads each of some processes of this machine may use: ``OMP_NUM_THREADS``, which is set in
+    a worker, else its share of the cores."""
     stated = os.environ.get("OMP_NUM_THREADS", "")
-    return int(stated) if stated.isdigit() and int(stated) > 0 else len(os.sched_getaffinity(0))
+    if stated.isdigit() and int(stated) > 0:
+        return int(stated)
+    return max(len(os.sched_getaffinity(0)) // processes, 1)
 
 
 def import_openvino() -> Any:
