@@ -183,6 +183,33 @@ def test_decoding_without_the_edge_finds_the_same_where_it_lies() -> None:
     assert np.array_equal(whole.supports, inner.supports)
 
 
+@pytest.mark.parametrize("inside", ["whole", "cropped"])
+def test_the_network_of_the_graph_gives_the_same_answers(inside: str) -> None:
+    needs_torch()
+    import torch
+
+    from wsiseg.models.network.architecture import Architecture, StarNetwork
+    from wsiseg.models.network.fused import fused
+
+    torch.manual_seed(3)
+    network = StarNetwork(Architecture(widths=(24, 16, 12), head=8)).double()
+    pixels = torch.randn(2, 3, 96, 128, dtype=torch.float64)
+    with torch.no_grad():
+        # Statistics and scales that do not leave everything as it is.
+        network.train()(pixels)
+        for module in network.merge.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 2)
+                module.bias.uniform_(-1, 1)
+        crop = 0 if inside == "whole" else 16
+        expected = network.eval()(pixels, crop)
+        found = fused(network)(pixels, crop)
+        unlike = network(pixels.flip(3), crop)
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+    assert not torch.allclose(unlike, expected, rtol=0, atol=1e-3)
+
+
 def test_reach_is_what_the_gradient_says(segmenter: NetworkSegmenter) -> None:
     needs_torch()
     from wsiseg.models.network.architecture import Architecture, StarNetwork, measure_reach

@@ -13,7 +13,7 @@ from wsiseg.errors import ModelError, WsisegError
 from wsiseg.models import device, zoo
 from wsiseg.models.device import choose_device, count_cuda, is_device, require_device
 from wsiseg.models.network.files import ModelFolder
-from wsiseg.models.network.runtime import OpenVinoRuntime
+from wsiseg.models.network.runtime import OpenVinoRuntime, widened
 from wsiseg.models.network.segmenter import NetworkSegmenter
 from wsiseg.models.network.torch_runtime import Batches, Recorded, TorchRuntime
 
@@ -113,6 +113,45 @@ def test_a_batch_gives_the_bits_of_its_windows_alone(name: str) -> None:
     alone = np.concatenate([runtime.run(pixels[k : k + 1]) for k in range(3)])
     assert together.shape == (3, folder.described.outputs, 48, 48)
     assert np.array_equal(together, alone)
+
+
+def test_outputs_stay_as_they_are_while_anybody_reads_them() -> None:
+    folder = ModelFolder.open(WEIGHTS)
+    runtime, side = OpenVinoRuntime(folder), 96 + 2 * folder.described.network.crop
+    first, second = windows(2, side)[:, np.newaxis]
+    outputs = runtime.run(first)
+    before, view = outputs.copy(), outputs[0, :1, 4:]
+    del outputs
+    others = [runtime.run(second) for _ in range(3)]
+    assert np.array_equal(view, before[0, :1, 4:])
+    assert not np.array_equal(others[0], before)
+    assert all(np.array_equal(other, others[0]) for other in others)
+    # Memory is used again once nobody reads it, and then holds what was asked for last.
+    used = {other.ctypes.data for other in others}
+    del others
+    again = runtime.run(first)
+    assert again.ctypes.data in used
+    assert np.array_equal(again, before)
+
+
+def test_windows_of_all_sizes_use_memory_again() -> None:
+    folder = ModelFolder.open(WEIGHTS)
+    runtime, twice = OpenVinoRuntime(folder), 2 * folder.described.network.crop
+    expected = {side: runtime.run(windows(1, side + twice)).copy() for side in (32, 96, 64)}
+    for side in (96, 32, 64, 32, 96):
+        assert np.array_equal(runtime.run(windows(1, side + twice)), expected[side])
+    runtime.let_go()
+    assert np.array_equal(runtime.run(windows(1, 32 + twice)), expected[32])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 3.140625, 1e30, np.inf])
+def test_halves_are_the_numbers_they_stand_for(value: float) -> None:
+    whole = np.full((2, 3), value, np.float32)
+    halves = (whole.view(np.uint32) >> 16).astype(np.uint16)
+    there = value if np.isinf(value) else pytest.approx(value, rel=2**-7)
+    assert widened(halves).dtype == np.float32
+    assert widened(halves)[1, 2] == there
+    assert np.array_equal(widened(whole), whole)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from wsiseg.models.network.files import (
     ModelFile,
     NetworkShape,
 )
+from wsiseg.models.network.fused import fused
 from wsiseg.models.network.runtime import import_openvino
 from wsiseg.models.network.stars import StarRule
 from wsiseg.models.zoo import find_folder
@@ -74,7 +75,7 @@ def _write_graph(network: StarNetwork, described: ModelFile, out: Path) -> None:
     side = 2 * described.network.crop + 8 * network.stride
     example = torch.zeros(1, side, side, channels, dtype=torch.uint8)
     graph = openvino.convert_model(
-        PixelNetwork(network, described.network.crop, described.outputs).eval(),
+        PixelNetwork(fused(network), described.network.crop, described.outputs).eval(),
         example_input=example,
         input=[1, -1, -1, channels],
     )

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from wsiseg.errors import ModelError
 from wsiseg.models.network.files import GRAPH, GRAPH_WEIGHTS
 
-Outputs = NDArray[np.float32]
+Outputs = NDArray[np.float32 | np.uint16]
+"""Numbers of a network. uint16: the upper halves of float32, which is all that a network that
+calculates in bfloat16 gives; :func:`widened` makes them numbers."""
+
 Windows = NDArray[np.uint8 | np.float32]
 
 
@@ -44,8 +47,15 @@ class Runtime(Protocol):
 
     def run(self, pixels: Windows) -> Outputs:
         """``[n, y, x, c]`` of the dtype that the network takes, sides multiples of the stride, to
-        float32 ``[n, outputs, (y - 2 crop) / g, (x - 2 crop) / g]``."""
+        ``[n, outputs, (y - 2 crop) / g, (x - 2 crop) / g]``."""
         ...
+
+
+def widened(outputs: Outputs) -> NDArray[np.float32]:
+    """The numbers that outputs stand for."""
+    if outputs.dtype == np.float32:
+        return np.asarray(outputs, np.float32)
+    return (outputs.astype(np.uint32) << 16).view(np.float32)
 
 
 def inference_threads(processes: int = 1) -> int:
@@ -121,6 +131,7 @@ class OpenVinoRuntime:
         self._lock = threading.Lock()
         self._compiled: Any = None
         self._request: Any = None
+        self._spare: list[Any] = []
         _RUNTIMES.add(self)
 
     @property
@@ -143,20 +154,40 @@ class OpenVinoRuntime:
     def let_go(self) -> None:
         """Give the memory back that is kept from one window to the next."""
         with self._lock:
+            self._spare.clear()
             if self._compiled is not None:
                 self._compiled.release_memory()
 
     def _infer(self, window: Windows) -> Outputs:
         if self._request is None:
-            self._compiled = compiled(self._core, self._read(), self._precision)
+            graph = self._narrow(self._read())
+            self._compiled = compiled(self._core, graph, self._precision)
             self._request = self._compiled.create_infer_request()
-        port = self._compiled.output(0)
-        # A tensor for each window, as the request's own is overwritten by its next run; it grows.
-        tensor = self._openvino.Tensor(port.element_type, port.partial_shape.get_min_shape())
+        tensor = self._tensor()
         self._request.set_output_tensor(0, tensor)
         self._request.infer({0: window}, share_inputs=True)
-        outputs: Outputs = tensor.data
-        return outputs
+        numbers: NDArray[Any] = tensor.data
+        # Fresh memory for every window would cost as much as some layers: each page of it is
+        # cleared by the system when first touched. Views of the numbers keep them alive.
+        weakref.finalize(numbers, self._spare.append, tensor)
+        return numbers if numbers.dtype == np.float32 else numbers.view(np.uint16)
+
+    def _tensor(self) -> Any:
+        """One that nobody reads any more, else a new one; it grows as it must."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            port = self._compiled.output(0)
+            shape = port.partial_shape.get_min_shape()
+            return self._openvino.Tensor(port.element_type, shape)
+
+    def _narrow(self, graph: Any) -> Any:
+        """The graph with outputs of the precision that it calculates in."""
+        if self._precision != "bf16":
+            return graph
+        steps = self._openvino.preprocess.PrePostProcessor(graph)
+        steps.output().tensor().set_element_type(self._openvino.Type.bf16)
+        return steps.build()
 
     def _read(self) -> Any:
         if callable(self._source):
@@ -201,7 +232,7 @@ def run_in_pieces(runtime: Runtime, pixels: Windows, pieces: Pieces) -> Outputs:
 
     Returns
     -------
-    float32 ``[n, outputs, (y - 2 crop) / grid, (x - 2 crop) / grid]``.
+    ``[n, outputs, (y - 2 crop) / grid, (x - 2 crop) / grid]``.
     """
     count, height, width = pixels.shape[:3]
     if height <= pieces.side and width <= pieces.side:
@@ -216,7 +247,7 @@ def run_in_pieces(runtime: Runtime, pixels: Windows, pieces: Pieces) -> Outputs:
             found = runtime.run(np.ascontiguousarray(pixels[:, y0:y1, x0:x1]))
             if not len(whole):
                 shape = ((height - 2 * crop) // grid, (width - 2 * crop) // grid)
-                whole = np.empty((count, found.shape[1], *shape), np.float32)
+                whole = np.empty((count, found.shape[1], *shape), found.dtype)
             y2, x2 = min(y + step, height - crop), min(x + step, width - crop)
             here = (_cells(y, y2, y0 + crop, grid), _cells(x, x2, x0 + crop, grid))
             place = (_cells(y, y2, crop, grid), _cells(x, x2, crop, grid))

@@ -27,6 +27,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsiseg.models.network.bits import HALF, SIDE, Bits, ones, shared_pixels, toggle
+from wsiseg.models.network.runtime import Outputs, widened
 from wsiseg.models.segmenter import Instances
 
 MAX_RAY = 31
@@ -69,15 +70,13 @@ class StarRule:
     least_area_px: int
 
 
-def find_stars(
-    outputs: NDArray[np.float32], rays: int, grid: int, rule: StarRule, crop: int = 0
-) -> Instances:
+def find_stars(outputs: Outputs, rays: int, grid: int, rule: StarRule, crop: int = 0) -> Instances:
     """The instances of one window, all of class 0.
 
     Parameters
     ----------
     outputs
-        float32 ``[1 + rays + grid * grid, g, g]`` as they leave the network: logits of the
+        ``[1 + rays + grid * grid, g, g]`` as they leave the network: logits of the
         probability, numbers for :func:`ray_length`, logits of the foreground of the pixels of
         an output pixel, row by row. The last may be missing where the rule asks for none.
     rays, grid
@@ -91,14 +90,14 @@ def find_stars(
     -------
     Instances on the window of ``grid * g + 2 * crop`` pixels a side, highest candidate first.
     """
-    evidence = outputs[0]
+    evidence = widened(outputs[0])
     places = _candidates(evidence, np.float32(_logit(rule.probability)))
     scores = evidence[places[:, 0], places[:, 1]]
     # They come in reading order, which settles ties.
     order = np.argsort(-scores, kind="stable")
     places, scores = places[order], scores[order]
     middles = (crop + places * grid + grid // 2).astype(np.int32)
-    directions = outputs[1 : 1 + rays, places[:, 0], places[:, 1]].T
+    directions = widened(outputs[1 : 1 + rays, places[:, 0], places[:, 1]]).T
     bits, boxes, areas = _rasters(np.ascontiguousarray(directions, np.float32), middles)
     shape = (evidence.shape[0] * grid + 2 * crop, evidence.shape[1] * grid + 2 * crop)
     stay, supports = _settle(
@@ -109,7 +108,7 @@ def find_stars(
         boxes,
         middles,
         stay,
-        np.ascontiguousarray(outputs[1 + rays :]),
+        np.ascontiguousarray(widened(outputs[1 + rays :])),
         (shape[0], shape[1], grid, crop),
         np.float32(_logit(rule.foreground)),
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import ModelError, ResolutionError
 from wsiseg.geometry import MPP, Box, Frame
+from wsiseg.models.network.runtime import widened
 from wsiseg.models.semantic.files import SemanticFile
 from wsiseg.models.semantic.running import ClassRuntime
 from wsiseg.tiling import Tile, TileGrid
@@ -142,7 +143,7 @@ def _predictor(
                 f"{described.name} needs 8-bit RGB pixels, not {pixels.shape[-1]} channels of "
                 f"{pixels.dtype}"
             )
-        return _softmax(runtime.run(np.ascontiguousarray(pixels)[np.newaxis])[0])
+        return _softmax(widened(runtime.run(np.ascontiguousarray(pixels)[np.newaxis])[0]))
 
     return predict
 

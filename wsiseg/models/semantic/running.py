@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsiseg.errors import MissingExtraError, ModelError
 from wsiseg.models.device import is_cuda, require_device
 from wsiseg.models.network.files import GRAPH, WEIGHTS
-from wsiseg.models.network.runtime import OpenVinoRuntime
+from wsiseg.models.network.runtime import OpenVinoRuntime, Outputs
 from wsiseg.models.semantic.files import SemanticFolder
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ClassRuntime(Protocol):
         """Name and precision: results of equal identity on one machine are equal."""
         ...
 
-    def run(self, pixels: NDArray[np.uint8]) -> Logits:
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """uint8 ``[n, y, x, 3]`` to logits ``[n, classes, y / grid, x / grid]``."""
         ...
 

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsiseg.models.network.runtime import Outputs, widened
 from wsiseg.models.segmenter import Instances
 from wsiseg.models.stardist.suppression import suppress
 
@@ -41,13 +42,13 @@ class Rule:
     longest: int
 
 
-def find_instances(outputs: NDArray[np.float32], rule: Rule) -> Instances:
+def find_instances(outputs: Outputs, rule: Rule) -> Instances:
     """The instances of one window.
 
     Parameters
     ----------
     outputs
-        float32 ``[1 + rays, g, g]`` or ``[1 + rays + 1 + classes, g, g]``: logits of the
+        ``[1 + rays, g, g]`` or ``[1 + rays + 1 + classes, g, g]``: logits of the
         probability, rays in pixels from the first of the ``step`` x ``step`` pixels, and logits
         of the background and of every class.
     rule
@@ -60,24 +61,27 @@ def find_instances(outputs: NDArray[np.float32], rule: Rule) -> Instances:
     whose middle lies in them, the most probable on top; those that are covered wholly are left
     out.
     """
-    evidence = outputs[0]
+    evidence = widened(outputs[0])
     # Rounding differs between a logit and its probability, so neither side is rounded to float32.
     places = np.argwhere(evidence.astype(np.float64) > _logit(rule.probability))
     scores = evidence[places[:, 0], places[:, 1]]
     places = places[np.lexsort((places[:, 1], places[:, 0], -scores))]
     middles = (places * rule.step).astype(np.int32)
     directions = _directions(rule.rays)
-    corners = _corners(outputs, places, directions, rule)
+    lengths = widened(outputs[1 : 1 + rule.rays, places[:, 0], places[:, 1]])
+    corners = _whole_corners(lengths, directions, float(rule.longest))
     keepers, reasons = suppress(corners, middles, rule.overlap, rule.longest + 1 + rule.step)
     stay = np.flatnonzero(keepers == np.arange(len(keepers)))
     shape = (evidence.shape[0] * rule.step, evidence.shape[1] * rule.step)
-    labels, sizes = _draw(outputs, places[stay], directions, rule.step, rule.longest, shape)
+    labels, sizes = _draw(
+        lengths[:, stay], places[stay], directions, rule.step, rule.longest, shape
+    )
     seen = sizes > 0
     seen[0] = False
     numbers = np.where(seen, np.cumsum(seen), 0).astype(np.int32)
     chosen = stay[seen[1:]]
     rows, columns = places[chosen, 0], places[chosen, 1]
-    logits = outputs[1 + rule.rays :, rows, columns]
+    logits = widened(outputs[1 + rule.rays :, rows, columns])
     classes = logits.argmax(axis=0) if len(logits) else np.zeros(len(chosen))
     found = evidence[rows, columns].astype(np.float64)
     return Instances(
@@ -107,28 +111,16 @@ def _ray(length: float, longest: float) -> float:
     return min(length, longest) if length > SHORTEST_RAY else SHORTEST_RAY
 
 
-def _corners(
-    outputs: NDArray[np.float32],
-    places: NDArray[np.int64],
-    directions: NDArray[np.float64],
-    rule: Rule,
-) -> NDArray[np.int16]:
-    """Ends of the rays, moved down to whole pixels, int16 ``[n, rays, 2]`` from the middle."""
-    return np.asarray(_whole_corners(outputs, places, directions, float(rule.longest)))
-
-
 @njit(cache=True, nogil=True)
 def _whole_corners(
-    outputs: NDArray[np.float32],
-    places: NDArray[np.int64],
-    directions: NDArray[np.float64],
-    longest: float,
+    lengths: NDArray[np.float32], directions: NDArray[np.float64], longest: float
 ) -> NDArray[np.int16]:
-    count, rays = len(places), len(directions)
+    """Ends of rays ``[rays, n]``, moved down to whole pixels, ``[n, rays, 2]`` from the middle."""
+    rays, count = lengths.shape
     found = np.empty((count, rays, 2), np.int16)
     for k in range(rays):
         for n in range(count):
-            length = _ray(np.float64(outputs[1 + k, places[n, 0], places[n, 1]]), longest)
+            length = _ray(np.float64(lengths[k, n]), longest)
             found[n, k, 0] = math.floor(length * directions[k, 0])
             found[n, k, 1] = math.floor(length * directions[k, 1])
     return found
@@ -136,7 +128,7 @@ def _whole_corners(
 
 @njit(cache=True, nogil=True)
 def _draw(
-    outputs: NDArray[np.float32],
+    lengths: NDArray[np.float32],
     places: NDArray[np.int64],
     directions: NDArray[np.float64],
     step: int,
@@ -152,8 +144,7 @@ def _draw(
     ys, xs = np.empty(rays), np.empty(rays)
     for n in range(len(places)):
         for k in range(rays):
-            value = np.float64(outputs[1 + k, places[n, 0], places[n, 1]])
-            length = _ray(value, np.float64(longest))
+            length = _ray(np.float64(lengths[k, n]), np.float64(longest))
             ys[k], xs[k] = half + length * directions[k, 0], half + length * directions[k, 1]
         top, bottom = max(math.floor(ys.min()), 0), min(math.ceil(ys.max()), 2 * half)
         left, right = max(math.floor(xs.min()), 0), min(math.ceil(xs.max()), 2 * half)
