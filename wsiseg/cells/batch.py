@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,10 @@ class CellBatch:
         ring_ends = outlines.polygon_offsets[start : stop + 1]
         ends = outlines.ring_offsets[ring_ends[0] : ring_ends[-1] + 1]
         polygons = Polygons(
-            outlines.vertices[ends[0] : ends[-1]], ends - ends[0], ring_ends - ring_ends[0]
+            outlines.vertices[ends[0] : ends[-1]],
+            ends - ends[0],
+            ring_ends - ring_ends[0],
+            None if outlines.plain is None else outlines.plain[start:stop],
         )
         return CellBatch(
             self.ids[start:stop],
@@ -122,6 +125,14 @@ class CellBatch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where some cells lie, and what they are; see :class:`CellBatch`."""
+
+    centroids: NDArray[np.float64]
+    class_index: NDArray[np.uint8]
+
+
 class CellSource(Protocol):
     """The cells of one slide in parts small enough for memory, read lazily.
 
@@ -146,3 +157,19 @@ class CellSource(Protocol):
     def read(self, part: int) -> CellBatch:
         """The cells of one part."""
         ...
+
+
+@runtime_checkable
+class _PlacedSource(Protocol):
+    """A source that can say where cells lie without reading all of them."""
+
+    def places(self, part: int) -> Places: ...
+
+
+def places_of(source: CellSource, part: int) -> Places:
+    """Where the cells of one part lie, and their classes; no more is read than that where the
+    source knows how."""
+    if isinstance(source, _PlacedSource):
+        return source.places(part)
+    batch = source.read(part)
+    return Places(batch.centroids, batch.class_index)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numba import njit
 from numpy.typing import NDArray
 
 from wsiseg.geometry import HUNDREDTHS
@@ -28,11 +29,15 @@ class Polygons:
         int64 ``[r + 1]``: ring ``j`` holds vertices ``ring_offsets[j]:ring_offsets[j + 1]``.
     polygon_offsets
         int64 ``[n + 1]``: polygon ``i`` holds rings ``polygon_offsets[i]:polygon_offsets[i + 1]``.
+    plain
+        bool ``[n]``: which ones :func:`wsiseg.cells.simple.plainly_valid` has found to be valid;
+        ``None`` where it was not asked.
     """
 
     vertices: NDArray[np.int32]
     ring_offsets: NDArray[np.int64]
     polygon_offsets: NDArray[np.int64]
+    plain: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.polygon_offsets) - 1
@@ -51,6 +56,7 @@ class Polygons:
             np.concatenate([p.vertices for p in parts]),
             _join_offsets([p.ring_offsets for p in parts]),
             _join_offsets([p.polygon_offsets for p in parts]),
+            _join_known([p.plain for p in parts]),
         )
 
     def take(self, indices: NDArray[np.integer[Any]]) -> Polygons:
@@ -58,16 +64,14 @@ class Polygons:
         rings, polygon_offsets = _gather(self.polygon_offsets, indices)
         points, ring_offsets = _gather(self.ring_offsets, rings)
         # Several times as fast as indexing.
-        return Polygons(self.vertices.take(points, axis=0), ring_offsets, polygon_offsets)
+        vertices = self.vertices.take(points, axis=0)
+        plain = None if self.plain is None else self.plain[indices]
+        return Polygons(vertices, ring_offsets, polygon_offsets, plain)
 
     def bounds(self) -> NDArray[np.int32]:
         """int32 ``[n, 4]``: ``x0, y0, x1, y1`` of every polygon in hundredths, inclusive."""
-        if not len(self):
-            return np.empty((0, 4), np.int32)
-        starts = self.ring_offsets[self.polygon_offsets[:-1]]
-        low = np.minimum.reduceat(self.vertices, starts, axis=0)
-        high = np.maximum.reduceat(self.vertices, starts, axis=0)
-        return np.concatenate([low, high], axis=1)
+        bounds: NDArray[np.int32] = _bounds(self.vertices, self.ring_offsets[self.polygon_offsets])
+        return bounds
 
     def to_shapely(self, *, offset: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.object_]:
         """shapely polygons in level-0 pixels, moved by ``offset``; rings are closed."""
@@ -84,9 +88,28 @@ class Polygons:
         return polygons
 
 
+@njit(cache=True, nogil=True)
+def _bounds(vertices: NDArray[np.int32], ends: NDArray[np.int64]) -> NDArray[np.int32]:
+    """``ends`` are the places of each polygon's first vertex, and the number of all."""
+    bounds = np.empty((len(ends) - 1, 4), np.int32)
+    for i in range(len(bounds)):
+        x0 = x1 = vertices[ends[i], 0]
+        y0 = y1 = vertices[ends[i], 1]
+        for v in range(ends[i] + 1, ends[i + 1]):
+            x0, x1 = min(x0, vertices[v, 0]), max(x1, vertices[v, 0])
+            y0, y1 = min(y0, vertices[v, 1]), max(y1, vertices[v, 1])
+        bounds[i] = x0, y0, x1, y1
+    return bounds
+
+
 def _join_offsets(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     sizes = np.concatenate([np.diff(part) for part in parts])
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+
+
+def _join_known(parts: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _gather(

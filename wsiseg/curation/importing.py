@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from wsiseg.curation.edits import KINDS, Edits, Kind, find_edits
@@ -109,7 +110,7 @@ def class_labels(out: Path, slide: str, annotators: tuple[str, ...] = ()) -> dic
     for annotator, (table, _) in kept.items():
         if annotators and annotator not in annotators:
             continue
-        chosen = table.filter(pa.compute.equal(table["kind"], kind))
+        chosen = table.filter(pc.equal(table["kind"], kind))
         for key, name in zip(
             chosen["uuid"].to_pylist(), chosen["class_after"].to_pylist(), strict=True
         ):

@@ -203,7 +203,7 @@ def _under_way(folder: SlideFolder, event: Mapping[str, Any]) -> UnderWay:
     blocks = event.get("blocks")
     if not isinstance(blocks, int):
         blocks = len(read_plan(folder.plan).blocks())
-    done = sum(1 for _ in folder.blocks.glob("[0-9]*.parquet"))
+    done = len(folder.committed())
     stage = "blocks"
     if done >= blocks:
         told = [e["event"] for e in read_log(folder.log, most_bytes=_LOG_TAIL)]

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellSource
 from wsiseg.export.tables import cell_tables, slide_description
@@ -34,8 +36,9 @@ CREATE TABLE annotations(
     id INTEGER PRIMARY KEY, key TEXT UNIQUE, objtype TEXT, cx FLOAT NOT NULL, cy FLOAT NOT NULL,
     geometry BLOB, properties TEXT, area FLOAT NOT NULL);
 CREATE TABLE metadata(key TEXT UNIQUE, value TEXT);
-CREATE INDEX area ON annotations(area);
 """
+_INDEX = "CREATE INDEX area ON annotations(area)"
+"""Made when all areas are there, which takes a fraction of the time."""
 
 
 def write_annotation_store(path: Path, source: CellSource) -> None:
@@ -67,6 +70,7 @@ def write_annotation_store(path: Path, source: CellSource) -> None:
         )
         for table in cell_tables(source):
             _insert(store, table)
+        store.execute(_INDEX)
         store.commit()
 
 
@@ -77,17 +81,19 @@ def _features(source: CellSource) -> list[str]:
 def _insert(store: sqlite3.Connection, table: pa.Table) -> None:
     table = table.filter(table["geometry"].is_valid())
     boxes = table["bbox"].combine_chunks()
-    corners = [boxes.field(name).to_pylist() for name in ("xmin", "xmax", "ymin", "ymax")]
-    ids = table["id"].to_pylist()
+    corners = [_numbers(boxes.field(name)) for name in ("xmin", "xmax", "ymin", "ymax")]
+    ids = _numbers(table["id"])
+    outlines = table["geometry"].to_pylist()
     store.executemany("INSERT INTO rtree VALUES (?, ?, ?, ?, ?)", zip(ids, *corners, strict=True))
     store.executemany(
         "INSERT INTO annotations VALUES (?, ?, 'Polygon', ?, ?, ?, ?, ?)",
         zip(
             ids,
             table["uuid"].to_pylist(),
-            table["centroid_x_px"].to_pylist(),
-            table["centroid_y_px"].to_pylist(),
-            (zlib.compress(outline, _LEVEL) for outline in table["geometry"].to_pylist()),
+            _numbers(table["centroid_x_px"]),
+            _numbers(table["centroid_y_px"]),
+            # Twice as fast as Python's zlib.
+            (imagecodecs.zlibng_encode(outline, level=_LEVEL) for outline in outlines),
             _properties(table),
             _areas(table),
             strict=True,
@@ -102,18 +108,31 @@ def _areas(table: pa.Table) -> list[float]:
     return areas
 
 
-def _properties(table: pa.Table) -> Iterator[str]:
+def _numbers(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    # Several times as fast as a column's own to_pylist.
+    values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    return values
+
+
+def _properties(table: pa.Table) -> Iterable[str]:
+    """JSON of every row: column by column into text, which is then put together by rows."""
     own = ("uuid", "geometry", "centroid_x_px", "centroid_y_px", "bbox", "class")
     names = [name for name in table.column_names if name not in own]
-    columns: list[Any] = []
+    pieces: list[Iterable[str]] = [
+        repeat('{"type":'),
+        [orjson.dumps(kind).decode() for kind in table["class"].to_pylist()],
+    ]
     for name in names:
-        values = table[name].to_numpy()
+        pieces += [repeat(f",{orjson.dumps(name).decode()}:"), _json_column(table[name].to_numpy())]
+    return map("".join, zip(*pieces, repeat("}"), strict=False))
+
+
+def _json_column(values: NDArray[Any]) -> list[str]:
+    """JSON of every number or boolean; ``null`` where not a finite number."""
+    if not len(values):
+        return []
+    if values.dtype.kind == "f":
         # As many digits as float32 holds, which its nearest float64 would triple.
-        columns.append(
-            np.where(np.isfinite(values), np.round(values.astype(np.float64), 5), np.nan).tolist()
-            if values.dtype.kind == "f"
-            else values.tolist()
-        )
-    kinds = table["class"].to_pylist()
-    for kind, *values in zip(kinds, *columns, strict=True):
-        yield orjson.dumps({"type": kind, **dict(zip(names, values, strict=True))}).decode()
+        values = np.round(values.astype(np.float64), 5)
+    text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text.decode()[1:-1].split(",")

@@ -18,7 +18,6 @@ import orjson
 from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellsInfo, CellSource
-from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import ConfigurationError
 from wsiseg.export._text import Texts, Written, features_text
 from wsiseg.export.units import measurement_name
@@ -97,7 +96,7 @@ def write_cells_geojson(path: Path, source: CellSource) -> GeojsonReport:
                 cells, counted = _accepted(batch, source.info)
                 report += counted
                 if len(cells):
-                    file.write(_member(_text(cells, classes, pending).tobytes()))
+                    file.write(_member(_text(cells, classes, pending)))
                     pending = _SEPARATOR
         empty = pending == _OPENING
         file.write(_member(_OPENING + _CLOSING if empty else _CLOSING))
@@ -142,7 +141,7 @@ def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: floa
                     opening = _SEPARATOR if place in counts else _OPENING
                     text = _text(cells.take(members), classes, opening)
                     with (temporary / _region_file(place)).open("ab") as file:
-                        file.write(_member(text.tobytes()))
+                        file.write(_member(text))
                     counts[place] = counts.get(place, 0) + len(members)
         for place in counts:
             with (temporary / _region_file(place)).open("ab") as file:
@@ -163,8 +162,9 @@ def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: floa
     return report
 
 
-def _member(text: bytes) -> bytes:
-    return bytes(imagecodecs.gzip_encode(text, level=_GZIP_LEVEL))
+def _member(text: bytes | NDArray[np.uint8]) -> bytes:
+    # The library's type hints leave out the arrays that it takes as well.
+    return bytes(imagecodecs.gzip_encode(text, level=_GZIP_LEVEL))  # type: ignore[arg-type]
 
 
 def _chunks(batch: CellBatch) -> Iterator[CellBatch]:
@@ -178,7 +178,8 @@ def _accepted(batch: CellBatch, info: CellsInfo) -> tuple[CellBatch, GeojsonRepo
         raise ValueError(f"class {batch.class_index.max()} of {len(info.classes)} classes")
     shift = np.asarray(info.origin_px, np.int32) * HUNDREDTHS
     outlines = batch.polygons
-    moved = Polygons(outlines.vertices - shift, outlines.ring_offsets, outlines.polygon_offsets)
+    # Wherever an outline lies, it is as valid.
+    moved = replace(outlines, vertices=outlines.vertices - shift)
     checked = sound(moved)
     written = len(checked.kept)
     whole = batch if written == len(batch) else batch.take(checked.kept)

@@ -9,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
-from wsiseg.export._simple import plainly_valid
+from wsiseg.cells.simple import plainly_valid
 from wsiseg.geometry import HUNDREDTHS
 
 
@@ -44,7 +44,7 @@ def sound(polygons: Polygons) -> Sound:
         whole, kept, trimmed = _without_stubs(polygons, rings >= 3)
     else:
         whole, kept, trimmed = polygons, np.arange(len(polygons)), np.zeros(len(polygons), bool)
-    doubtful = np.flatnonzero(~plainly_valid(whole))
+    doubtful = np.flatnonzero(~(plainly_valid(whole) if whole.plain is None else whole.plain))
     geometries = whole.take(doubtful).to_shapely()
     invalid = ~shapely.is_valid(geometries)
     if not invalid.any():

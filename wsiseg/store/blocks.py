@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,26 +11,14 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from wsiseg.cells.candidates import Candidates
 from wsiseg.errors import StoreError
 from wsiseg.files import storage_trouble
+from wsiseg.store.columns import ColumnFile, open_columns, write_columns
 from wsiseg.store.folders import SlideFolder
-from wsiseg.store.parquet import (
-    arrow_column,
-    column_polygons,
-    column_values,
-    polygon_columns,
-    read_metadata,
-    read_table,
-    write_table,
-)
-
-_META = b"wsiseg"
-_BOX = ("x0", "y0", "x1", "y1")
-_TILE = ("tile_column", "tile_row")
+from wsiseg.store.outlines import column_outlines, outline_columns
 
 _KEPT_BYTES = 24 << 20
 """Candidates that a store keeps once they are read: those of a region and its margin, about."""
@@ -81,7 +68,7 @@ class BlockRecord:
 
 def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
     """Commit a block."""
-    meta = {
+    about = {
         "key": record.key,
         "name": record.name,
         "count": record.count,
@@ -93,8 +80,7 @@ def write_block(path: Path, found: Candidates, record: BlockRecord) -> None:
         "span": record.span,
         "pace": dict(record.pace),
     }
-    table = _candidate_table(found).replace_schema_metadata({_META: json.dumps(meta).encode()})
-    write_table(path, table)
+    write_columns(path, _candidate_columns(found), about)
 
 
 def read_block(path: Path) -> tuple[Candidates, BlockRecord]:
@@ -105,8 +91,8 @@ def read_block(path: Path) -> tuple[Candidates, BlockRecord]:
     StoreError
         If the file is damaged.
     """
-    table = read_table(path)
-    return _table_candidates(table), _record(path, table.schema.metadata)
+    with open_columns(path) as file:
+        return _column_candidates(file), _record(file)
 
 
 def committed_blocks(folder: SlideFolder, key: str) -> dict[str, BlockRecord]:
@@ -136,8 +122,7 @@ def committed_block(path: Path, key: str) -> BlockRecord | None:
 def _records(
     folder: SlideFolder, key: str, read: Callable[[Path], BlockRecord]
 ) -> dict[str, BlockRecord]:
-    paths = sorted(folder.blocks.glob("[0-9]*.parquet"))
-    records = (_of_key(path, key, read) for path in paths)
+    records = (_of_key(path, key, read) for path in folder.committed())
     return {record.name: record for record in records if record is not None}
 
 
@@ -164,58 +149,56 @@ def _or_deleted(path: Path, read: Callable[[Path], Value]) -> Value:
 
 
 def _verified(path: Path) -> BlockRecord:
-    return _record(path, read_table(path).schema.metadata)
+    with open_columns(path) as file:
+        return _record(file.verify())
 
 
 def _stated(path: Path) -> BlockRecord:
-    return _record(path, read_metadata(path))
+    with open_columns(path) as file:
+        return _record(file)
 
 
-def _record(path: Path, metadata: Mapping[bytes, bytes] | None) -> BlockRecord:
-    try:
-        meta = json.loads((metadata or {})[_META])
-        return BlockRecord(
-            meta["key"],
-            meta["name"],
-            int(meta["count"]),
-            tuple(meta["extent"]),
-            meta["ledger"],
-            meta["seconds"],
-            tuple(tuple(item) for item in meta["damage"]),
-            tuple(str(remark) for remark in meta.get("remarks", ())),
-            float(meta.get("span", 0.0)),
-            {str(name): int(value) for name, value in meta.get("pace", {}).items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is not a block of wsiseg; delete it and run again") from error
+def _record(file: ColumnFile) -> BlockRecord:
+    about = file.about
+    return BlockRecord(
+        about["key"],
+        about["name"],
+        int(about["count"]),
+        tuple(about["extent"]),
+        about["ledger"],
+        about["seconds"],
+        tuple(tuple(item) for item in about["damage"]),
+        tuple(str(remark) for remark in about["remarks"]),
+        float(about["span"]),
+        {str(name): int(value) for name, value in about["pace"].items()},
+    )
 
 
-def _candidate_table(found: Candidates) -> pa.Table:
-    columns: dict[str, Any] = polygon_columns(found.polygons)
-    for axis, name in enumerate(_BOX):
-        columns[name] = arrow_column(found.boxes[:, axis].astype(np.int32))
-    columns["area_px"] = arrow_column(found.area_px)
-    columns["sum_x"] = arrow_column(found.sum_x)
-    columns["sum_y"] = arrow_column(found.sum_y)
-    columns["class"] = arrow_column(found.classes)
-    columns["probability"] = arrow_column(found.probabilities)
-    columns["truncated"] = arrow_column(found.truncated)
-    for axis, name in enumerate(_TILE):
-        columns[name] = arrow_column(found.tiles[:, axis])
-    return pa.table(columns)
+def _candidate_columns(found: Candidates) -> dict[str, NDArray[Any]]:
+    return {
+        **outline_columns(found.polygons),
+        "boxes": found.boxes,
+        "area_px": found.area_px,
+        "sum_x": found.sum_x,
+        "sum_y": found.sum_y,
+        "class": found.classes,
+        "probability": found.probabilities,
+        "truncated": found.truncated,
+        "tiles": found.tiles,
+    }
 
 
-def _table_candidates(table: pa.Table) -> Candidates:
+def _column_candidates(file: ColumnFile) -> Candidates:
     return Candidates(
-        column_polygons(table),
-        np.stack([column_values(table, name, np.int64) for name in _BOX], axis=1),
-        column_values(table, "area_px", np.int64),
-        column_values(table, "sum_x", np.int64),
-        column_values(table, "sum_y", np.int64),
-        column_values(table, "class", np.uint8),
-        column_values(table, "probability", np.float32),
-        column_values(table, "truncated", np.bool_),
-        np.stack([column_values(table, name, np.int32) for name in _TILE], axis=1),
+        column_outlines(file),
+        file["boxes"],
+        file["area_px"],
+        file["sum_x"],
+        file["sum_y"],
+        file["class"],
+        file["probability"],
+        file["truncated"],
+        file["tiles"],
     )
 
 

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
-from wsiseg.cells.batch import CellBatch, CellClass, CellsInfo
+from wsiseg.cells.batch import CellBatch, CellClass, CellsInfo, Places
+from wsiseg.cells.simple import plainly_valid
 from wsiseg.errors import StoreError
 from wsiseg.files import read_json, write_json, writing
 from wsiseg.geometry import HUNDREDTHS, MPP, Box, Frame, Size
-from wsiseg.store.parquet import (
-    arrow_column,
-    column_polygons,
-    column_values,
-    polygon_columns,
-    read_table,
-    write_part,
-)
+from wsiseg.store.columns import ColumnFile, open_columns, write_part
+from wsiseg.store.outlines import column_outlines, outline_columns
 
 _FEATURE = "feature:"
+
+LAYOUT = 2
+"""Raised whenever parts of cells lie in their folder in another way."""
 
 Item = TypeVar("Item")
 
@@ -45,7 +43,7 @@ def write_cells(
 
     def put(number: int, item: Item) -> dict[str, Any]:
         batch = make(item)
-        write_part(temporary / _part_name(number), _table(batch))
+        write_part(temporary / _part_name(number), _columns(batch), {})
         extent = _extent(batch, info)
         return {"count": len(batch), "extent": [extent.x0, extent.y0, extent.x1, extent.y1]}
 
@@ -59,7 +57,8 @@ def write_cells(
             for future in futures:
                 future.cancel()
             wait(futures)
-        write_json(temporary / "index.json", {"info": _info_dict(info), "parts": parts})
+        index = {"layout": LAYOUT, "info": _info_dict(info), "parts": parts}
+        write_json(temporary / "index.json", index)
     return sum(part["count"] for part in parts)
 
 
@@ -72,21 +71,36 @@ class StoredCells:
         The folder.
     about
         For ``info.about``, which the store does not keep.
+    features
+        Names of the features wanted, as stitching measured them; ``None``: all. Those that draw
+        or measure cells want none.
 
     Raises
     ------
     StoreError
-        If the folder is missing or damaged.
+        If the folder is missing, damaged or of another version.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, object] | None = None,
+        *,
+        features: Collection[str] | None = None,
+    ) -> None:
         index: Any = read_json(folder / "index.json")
         try:
+            if index.get("layout") != LAYOUT:
+                raise StoreError(
+                    f"the cells in {folder} are as another version of wsiseg keeps them; segment "
+                    "the slide again with the command that made them"
+                )
             self._parts: list[dict[str, Any]] = list(index["parts"])
             self._info = replace(_info_from(index["info"]), about=dict(about or {}))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{folder / 'index.json'} is damaged; export again") from error
         self._folder = folder
+        self._features = features
 
     @property
     def info(self) -> CellsInfo:
@@ -104,12 +118,41 @@ class StoredCells:
         return tuple(Box(*part["extent"]) for part in self._parts)
 
     def read(self, part: int) -> CellBatch:
-        """The cells of one part."""
-        return _batch(read_table(self._folder / _part_name(part)))
+        """The cells of one part, checksums verified.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged.
+        """
+        with open_columns(self._folder / _part_name(part)) as file:
+            return _batch(file, self._features)
+
+    def places(self, part: int) -> Places:
+        """Where the cells of one part lie, and their classes; nothing else is read.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged.
+        """
+        with open_columns(self._folder / _part_name(part)) as file:
+            return Places(file["centroid"], file["class"])
+
+    def feature(self, part: int, name: str) -> NDArray[np.float32]:
+        """One feature ``[n]`` of the cells of one part; nothing else is read.
+
+        Raises
+        ------
+        StoreError
+            If the part is missing or damaged, or has no such feature.
+        """
+        with open_columns(self._folder / _part_name(part)) as file:
+            return file[_FEATURE + name]
 
 
 def _part_name(number: int) -> str:
-    return f"part-{number:05d}.parquet"
+    return f"part-{number:05d}.columns"
 
 
 def _extent(batch: CellBatch, info: CellsInfo) -> Box:
@@ -121,40 +164,31 @@ def _extent(batch: CellBatch, info: CellsInfo) -> Box:
     return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
 
 
-def _table(batch: CellBatch) -> pa.Table:
-    columns: dict[str, Any] = {
-        "id": arrow_column(batch.ids),
-        "uuid": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(batch), [None, pa.py_buffer(np.ascontiguousarray(batch.uuids))]
-        ),
-        "x": arrow_column(batch.centroids[:, 0]),
-        "y": arrow_column(batch.centroids[:, 1]),
-        "class": arrow_column(batch.class_index),
-        "probability": arrow_column(batch.probabilities),
-        "truncated": arrow_column(batch.truncated),
-        **polygon_columns(batch.polygons),
+def _columns(batch: CellBatch) -> dict[str, NDArray[Any]]:
+    return {
+        "id": batch.ids,
+        "uuid": batch.uuids,
+        "centroid": batch.centroids,
+        "class": batch.class_index,
+        "probability": batch.probabilities,
+        "truncated": batch.truncated,
+        # Found out here once, for all exports that would have to.
+        **outline_columns(replace(batch.polygons, plain=plainly_valid(batch.polygons))),
+        **{_FEATURE + name: values for name, values in batch.features.items()},
     }
-    for name, values in batch.features.items():
-        columns[_FEATURE + name] = arrow_column(values)
-    return pa.table(columns)
 
 
-def _batch(table: pa.Table) -> CellBatch:
-    uuids = table["uuid"].combine_chunks()
-    raw = np.frombuffer(uuids.buffers()[1], np.uint8)[: 16 * len(uuids)] if len(uuids) else b""
+def _batch(file: ColumnFile, wanted: Collection[str] | None) -> CellBatch:
+    stored = [n.removeprefix(_FEATURE) for n in file.names if n.startswith(_FEATURE)]
     return CellBatch(
-        column_values(table, "id", np.uint32),
-        np.frombuffer(raw, np.uint8).reshape(-1, 16),
-        column_polygons(table),
-        np.stack([column_values(table, name, np.float64) for name in ("x", "y")], axis=1),
-        column_values(table, "class", np.uint8),
-        column_values(table, "probability", np.float32),
-        column_values(table, "truncated", np.bool_),
-        {
-            name.removeprefix(_FEATURE): column_values(table, name, np.float32)
-            for name in table.column_names
-            if name.startswith(_FEATURE)
-        },
+        file["id"],
+        file["uuid"],
+        column_outlines(file),
+        file["centroid"],
+        file["class"],
+        file["probability"],
+        file["truncated"],
+        {name: file[_FEATURE + name] for name in stored if wanted is None or name in wanted},
     )
 
 

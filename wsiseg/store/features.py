@@ -3,22 +3,20 @@
 ::
 
     OUT/slides/NAME/features/plan.json           what is measured, the measure key
-    OUT/slides/NAME/features/part-NNNNN.parquet  the columns of that part of the cells
+    OUT/slides/NAME/features/part-NNNNN.columns  the columns of that part of the cells
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from wsiseg.cells.batch import CellBatch, CellsInfo
+from wsiseg.cells.batch import CellBatch, CellsInfo, Places
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import StoreError
 from wsiseg.features.definitions import ALL_SETS, PIXEL_SETS, RING_UM
@@ -29,10 +27,8 @@ from wsiseg.files import read_json, write_json
 from wsiseg.geometry import Box
 from wsiseg.stain import Counterstain, Stains
 from wsiseg.store.cells import StoredCells
+from wsiseg.store.columns import open_columns, write_columns
 from wsiseg.store.folders import SlideFolder
-from wsiseg.store.parquet import arrow_column, column_values, read_table, write_table
-
-_META = b"wsiseg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,7 @@ class FeatureFolder:
 
     def part_file(self, part: int) -> Path:
         """The features of one part of the cells."""
-        return self.root / f"part-{part:05d}.parquet"
+        return self.root / f"part-{part:05d}.columns"
 
     def write_plan(self, plan: FeaturePlan) -> None:
         """Write what is to be measured."""
@@ -147,9 +143,7 @@ class FeatureFolder:
         self, part: int, key: str, columns: Mapping[str, NDArray[np.float32]], count: int
     ) -> None:
         """Commit the features of a part of ``count`` cells."""
-        table = pa.table({name: arrow_column(values) for name, values in columns.items()})
-        meta = json.dumps({"key": key, "count": count}).encode()
-        write_table(self.part_file(part), table.replace_schema_metadata({_META: meta}))
+        write_columns(self.part_file(part), columns, {"key": key, "count": count})
 
     def read_part(
         self, part: int, plan: FeaturePlan, wanted: Sequence[str] | None = None
@@ -162,14 +156,13 @@ class FeatureFolder:
             If they are missing, damaged or of another measure key.
         """
         path = self.part_file(part)
-        table = read_table(path)
-        if _key_of(table) != plan.key:
-            raise StoreError(f"{path} was measured with other settings; run wsiseg measure again")
-        names = plan.recipe.columns
-        return {
-            name: column_values(table, name, np.float32)
-            for name in (names if wanted is None else [n for n in wanted if n in names])
-        }
+        with open_columns(path) as file:
+            if file.about["key"] != plan.key:
+                raise StoreError(
+                    f"{path} was measured with other settings; run wsiseg measure again"
+                )
+            names = plan.recipe.columns
+            return {name: file[name] for name in names if wanted is None or name in wanted}
 
     def missing(self, parts: int, key: str) -> tuple[int, ...]:
         """The parts that are not there, whole, with that measure key."""
@@ -177,9 +170,8 @@ class FeatureFolder:
 
     def _whole(self, part: int, key: str) -> bool:
         try:
-            return (
-                self.part_file(part).exists() and _key_of(read_table(self.part_file(part))) == key
-            )
+            with open_columns(self.part_file(part)) as file:
+                return bool(file.verify().about["key"] == key)
         except StoreError:
             return False
 
@@ -214,12 +206,12 @@ class MeasuredCells:
         measured: bool = True,
         columns: Callable[[Sequence[str]], Sequence[str]] | None = None,
     ) -> None:
-        self._cells = StoredCells(folder.cells, about)
         self._features = FeatureFolder(folder)
         self._plan = self._features.read_plan() if measured else None
         more = self._plan.recipe.columns if self._plan else ()
         names = (*shape_columns(), *more)
         self.columns = tuple(columns(names)) if columns else names
+        self._cells = StoredCells(folder.cells, about, features=self.columns)
 
     @property
     def info(self) -> CellsInfo:
@@ -260,6 +252,18 @@ class MeasuredCells:
             )
         return replace(batch, features={n: found[n] for n in self.columns if n in found})
 
+    def places(self, part: int) -> Places:
+        """Where the cells of one part lie, and their classes; nothing else is read.
+
+        Raises
+        ------
+        StoreError
+            If the part is damaged.
+        """
+        if not self._cells.extents:
+            return Places(np.empty((0, 2), np.float64), np.empty(0, np.uint8))
+        return self._cells.places(part)
+
 
 def _no_cells(columns: Sequence[str]) -> CellBatch:
     return CellBatch(
@@ -272,13 +276,6 @@ def _no_cells(columns: Sequence[str]) -> CellBatch:
         np.empty(0, np.bool_),
         {name: np.empty(0, np.float32) for name in columns},
     )
-
-
-def _key_of(table: pa.Table) -> str | None:
-    try:
-        return str(json.loads((table.schema.metadata or {})[_META])["key"])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _plugged(value: Any) -> PluggedColumns:

@@ -67,9 +67,13 @@ class SlideFolder:
         """The slide small, cut from its overview."""
         return self.root / "thumbnail.jpg"
 
+    def committed(self) -> list[Path]:
+        """Files of the committed blocks, in order of their names."""
+        return sorted(self.blocks.glob("[0-9]*.columns"))
+
     def block(self, name: str) -> Path:
         """File of a committed block."""
-        return self.blocks / f"{name}.parquet"
+        return self.blocks / f"{name}.columns"
 
 
 @dataclass(frozen=True, slots=True)
