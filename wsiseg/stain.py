@@ -33,6 +33,7 @@ HAEMATOXYLIN_DAB: tuple[Vector, Vector] = ((0.65, 0.70, 0.29), (0.27, 0.57, 0.78
 """Default vectors ``(red, green, blue)``, Ruifrok and Johnston 2001."""
 
 _FRACTION = 16
+_WHITE_SHARE = 0.995
 _SATURATED = 12
 _MINIMUM_DENSITY = 0.15
 _MINIMUM_PIXELS = 2000
@@ -202,22 +203,36 @@ def measure_stains(
 
 def _white(pixels: NDArray[np.uint8]) -> Vector:
     """Intensity of glass: the brightest of the samples, where those are plausible."""
-    high = np.percentile(pixels, 99.5, axis=0)
-    red, green, blue = (float(min(255.0, max(225.0, round(float(v))))) for v in high)
+    place = _WHITE_SHARE * (len(pixels) - 1)
+    below = int(place)
+    places = (below, min(below + 1, len(pixels) - 1))
+    ends = [np.searchsorted(np.cumsum(counts), places, side="right") for counts in _counts(pixels)]
+    high = [float(low + (top - low) * (place - below)) for low, top in ends]
+    red, green, blue = (min(255.0, max(225.0, float(round(value)))) for value in high)
     return red, green, blue
 
 
-def _stained(pixels: NDArray[np.uint8], white: Vector) -> NDArray[np.int64]:
+@njit(cache=True, nogil=True)
+def _counts(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often every intensity occurs: int64 ``[3 channels, 256]``."""
+    counts = np.zeros((3, 256), np.int64)
+    for i in range(len(pixels)):
+        for c in range(3):
+            counts[c, pixels[i, c]] += 1
+    return counts
+
+
+def _stained(pixels: NDArray[np.uint8], white: Vector) -> NDArray[np.int32]:
     """Integer densities ``[n, 3]`` of the pixels that are stained and not saturated."""
     densities = np.stack([density_table(level) for level in white])
-    tables = np.rint(densities * AMOUNT_UNIT).astype(np.int64)
-    kept: NDArray[np.int64] = _stained_by(pixels, tables)
+    tables = np.rint(densities * AMOUNT_UNIT).astype(np.int32)
+    kept: NDArray[np.int32] = _stained_by(pixels, tables)
     return kept
 
 
 @njit(cache=True, nogil=True)
-def _stained_by(pixels: NDArray[np.uint8], tables: NDArray[np.int64]) -> NDArray[np.int64]:
-    kept = np.empty((len(pixels), 3), np.int64)
+def _stained_by(pixels: NDArray[np.uint8], tables: NDArray[np.int32]) -> NDArray[np.int32]:
+    kept = np.empty((len(pixels), 3), np.int32)
     n = 0
     for i in range(len(pixels)):
         red, green, blue = pixels[i, 0], pixels[i, 1], pixels[i, 2]
@@ -229,7 +244,7 @@ def _stained_by(pixels: NDArray[np.uint8], tables: NDArray[np.int64]) -> NDArray
         ):
             kept[n] = first, second, third
             n += 1
-    return kept[:n].copy()
+    return kept[:n]
 
 
 def _kind(counterstain: Vector) -> Counterstain:
@@ -241,13 +256,9 @@ def _kind(counterstain: Vector) -> Counterstain:
     return "DAB" if nearer_brown else "eosin"
 
 
-def _extremes(densities: NDArray[np.int64]) -> tuple[Vector, Vector]:
+def _extremes(densities: NDArray[np.int32]) -> tuple[Vector, Vector]:
     """The two ends of the fan of densities: (haematoxylin, the other)."""
-    moments = np.array(
-        [[(densities[:, i] * densities[:, j]).sum() for i in range(3)] for j in range(3)],
-        np.float64,
-    )
-    _, axes = np.linalg.eigh(moments)
+    _, axes = np.linalg.eigh(_moments(densities).astype(np.float64))
     main, side = axes[:, 2], axes[:, 1]
     main = main if main.sum() > 0 else -main
     # Channel by channel: numpy is slow along axes as short as three.
@@ -259,6 +270,17 @@ def _extremes(densities: NDArray[np.int64]) -> tuple[Vector, Vector]:
     ends = [_unit(np.maximum(main * math.cos(a) + side * math.sin(a), 0.0)) for a in (low, high)]
     ends.sort(key=lambda v: v[0], reverse=True)
     return ends[0], ends[1]
+
+
+@njit(cache=True, nogil=True)
+def _moments(densities: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Sums of the products of every two channels: int64 ``[3, 3]``."""
+    sums = np.zeros((3, 3), np.int64)
+    for n in range(len(densities)):
+        for i in range(3):
+            for j in range(3):
+                sums[i, j] += np.int64(densities[n, i]) * densities[n, j]
+    return sums
 
 
 def _unit(vector: NDArray[np.float64]) -> Vector:

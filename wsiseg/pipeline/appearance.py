@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import laplace
 
 from wsiseg.models.segmenter import Statistics
+from wsiseg.quality.fields import sharpness
 from wsiseg.slides.reader import Illumination, Pixels
-from wsiseg.stain import default_stains, measure_stains, optical_density
+from wsiseg.stain import default_stains, density_table, measure_stains
 
 _STEP = 2
 _STAIN_PIXELS = 200_000
@@ -54,31 +55,25 @@ def measure_appearance(samples: Sequence[Pixels], illumination: Illumination) ->
     """
     if not samples:
         return {}
-    grey = [sample[..., min(1, sample.shape[2] - 1)].astype(np.float32) for sample in samples]
-    sharpness = {"sharpness": (float(np.median([_sharpness(one) for one in grey])),)}
+    grey = [sample[..., min(1, sample.shape[2] - 1)] for sample in samples]
+    # An even window is as blurred as can be.
+    sharp = {"sharpness": (float(np.median(np.nan_to_num([sharpness(one) for one in grey]))),)}
     rgb = [sample[..., :3] for sample in samples if sample.dtype == np.uint8]
     if illumination == "fluorescence" or not rgb or rgb[0].shape[2] < 3:
         full = float(np.iinfo(samples[0].dtype).max)
-        return {**sharpness, "signal": (float(np.mean([one.mean() for one in grey])) / full,)}
-    return {**sharpness, **_staining([one.astype(np.uint8, copy=False) for one in rgb])}
-
-
-def _sharpness(grey: NDArray[np.float32]) -> float:
-    variance = float(grey.var())
-    return float(laplace(grey).var()) / variance if variance > 0 else 0.0
+        means = [one.astype(np.float32).mean() for one in grey]
+        return {**sharp, "signal": (float(np.mean(means)) / full,)}
+    return {**sharp, **_staining([one.astype(np.uint8, copy=False) for one in rgb])}
 
 
 def _staining(samples: Sequence[NDArray[np.uint8]]) -> dict[str, tuple[float, ...]]:
     stains = measure_stains(samples, most=_STAIN_PIXELS)
-    densities = np.concatenate(
-        [optical_density(sample[::_STEP, ::_STEP]).reshape(-1, 3) for sample in samples]
-    )
-    # Channel by channel: numpy is slow along axes as short as three.
-    total = densities[:, 0] + densities[:, 1] + densities[:, 2]
-    stained = densities[total / 3 > _STAINED_OD]
-    if not len(stained):
+    sums, table, count = np.zeros(3), density_table().astype(np.float32), 0
+    for sample in samples:
+        count += _add_stained(sample[::_STEP, ::_STEP], table, np.float32(_STAINED_OD), sums)
+    if not count:
         return {}
-    density = stained.mean(axis=0, dtype=np.float64)
+    density = sums / count
     amounts = density @ default_stains(stains.kind).unmixing
     return {
         "density": tuple(density.tolist()),
@@ -89,3 +84,28 @@ def _staining(samples: Sequence[NDArray[np.uint8]]) -> dict[str, tuple[float, ..
         "brown": (1.0 if stains.kind == "DAB" else 0.0,),
         "stains_measured": (0.0 if stains.problem else 1.0,),
     }
+
+
+@njit(cache=True, nogil=True)
+def _add_stained(
+    pixels: NDArray[np.uint8],
+    table: NDArray[np.float32],
+    least: np.float32,
+    sums: NDArray[np.float64],
+) -> int:
+    """Add the densities of the pixels whose mean density exceeds ``least`` to ``sums``; how many
+    they are."""
+    count = 0
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            red, green, blue = (
+                table[pixels[y, x, 0]],
+                table[pixels[y, x, 1]],
+                table[pixels[y, x, 2]],
+            )
+            if (red + green + blue) / np.float32(3) > least:
+                sums[0] += red
+                sums[1] += green
+                sums[2] += blue
+                count += 1
+    return count

@@ -260,7 +260,9 @@ def read_samples(
     slide: Slide, frame: Frame, tissue: TissueMask, channels: tuple[int, ...]
 ) -> list[Pixels]:
     """Windows of tissue on a fixed grid of the frame, whatever the tiles: ``[y, x, c]`` each."""
-    cells = [cell for cell in frame.box.split(SAMPLE_PX) if tissue.share(cell, frame) > 0.5]
+    shares = tissue.shares(frame, SAMPLE_PX).tolist()
+    split = zip(frame.box.split(SAMPLE_PX), shares, strict=True)
+    cells = [cell for cell, share in split if share > 0.5]
     if not cells:
         cells = [cell for cell in frame.box.split(SAMPLE_PX) if tissue.meets(cell, frame)]
     chosen = np.unique(np.linspace(0, len(cells) - 1, min(SAMPLES, len(cells))).round().astype(int))

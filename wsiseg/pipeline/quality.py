@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wsiseg.geometry import Box, Frame
-from wsiseg.pipeline.feed import prefetched
 from wsiseg.quality.fields import (
     FAULTS,
     FIELD_UM,
@@ -24,7 +25,7 @@ from wsiseg.quality.fields import (
     measure_field,
 )
 from wsiseg.slides.slide import Slide
-from wsiseg.stain import Counterstain, measure_stains
+from wsiseg.stain import Counterstain, Stains, measure_stains
 from wsiseg.store.parquet import arrow_column, write_table
 from wsiseg.tissue import TissueCode, TissueMask
 
@@ -37,7 +38,8 @@ _CODES = {
 _LEAST_TISSUE = 0.25
 _STAIN_FIELDS = 64
 _WORTH_TELLING = 0.05
-_AHEAD = 16
+_STRIP = 16
+_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,17 @@ def measure_quality(
         return None
     frame = slide.level0.reduced(max(1, round(MPP / slide.level0.mpp.mean)))
     side = max(1, round(FIELD_UM / frame.mpp.mean))
-    boxes = [box for box in frame.box.split(side) if mask.share(box, frame) >= _LEAST_TISSUE]
+    shares = mask.shares(frame, side)
+    cells = zip(frame.box.split(side), shares.tolist(), strict=True)
+    boxes = [box for box, share in cells if share >= _LEAST_TISSUE]
     step = max(1, len(boxes) // _STAIN_FIELDS)
-    stains = measure_stains([_read(slide, box, frame) for box in boxes[::step]], kind=kind)
-    fields = prefetched(boxes, lambda box: _read(slide, box, frame), ahead=_AHEAD)
-    measures = collect([measure_field(pixels, stains) for _, pixels in fields])
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="wsiseg-fields") as pool:
+        some = pool.map(lambda box: _read(slide, box, frame), boxes[::step])
+        stains = measure_stains(list(some), kind=kind)
+        measured = partial(_measured, slide, frame, stains)
+        # From the last to the first: what was read last is still kept.
+        found = list(pool.map(measured, _strips(boxes)[::-1]))
+    measures = collect([row for rows in reversed(found) for row in rows])
     corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.int64).reshape(-1, 4)
     return SlideQuality(corners, frame, measures, flag(measures, stains.kind))
 
@@ -115,7 +123,31 @@ def write_quality(path: Path, quality: SlideQuality, level0: Frame) -> None:
     write_table(path, pa.table({name: arrow_column(values) for name, values in columns.items()}))
 
 
+def _measured(
+    slide: Slide, frame: Frame, stains: Stains, strip: Sequence[Box]
+) -> list[tuple[float, ...]]:
+    """What is measured of neighbours in a row, which are read at once."""
+    around = strip[0].union(strip[-1])
+    pixels = _read(slide, around, frame)
+    return [
+        measure_field(np.ascontiguousarray(pixels[box.slices(around)]), stains) for box in strip
+    ]
+
+
+def _strips(boxes: Sequence[Box]) -> list[list[Box]]:
+    """Fields as they are read: neighbours in a row, ``_STRIP`` at most."""
+    strips: list[list[Box]] = []
+    for box in boxes:
+        last = strips[-1][-1] if strips else None
+        beside = last is not None and (last.x1, last.y0) == (box.x0, box.y0)
+        if beside and len(strips[-1]) < _STRIP:
+            strips[-1].append(box)
+        else:
+            strips.append([box])
+    return strips
+
+
 def _read(slide: Slide, box: Box, frame: Frame) -> NDArray[np.uint8]:
-    pixels = slide.read(box, frame)[..., :3]
+    pixels = slide.read(box, frame, (0, 1, 2))
     shift = 8 if pixels.dtype == np.uint16 else 0
-    return np.ascontiguousarray(pixels >> shift, np.uint8)
+    return np.asarray(pixels >> shift if shift else pixels, np.uint8)

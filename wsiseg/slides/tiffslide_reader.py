@@ -242,6 +242,9 @@ class TiffSlideReader:
 
     def _place(self, out: Pixels, box: Box, tile: NDArray[Any] | None, cell: Box) -> None:
         """Put what a tile has for its ``cell`` into ``out``, which holds ``box``."""
+        if tile is not None and tile.shape[:2] == cell.shape and box.contains(cell):
+            out[cell.slices(box)] = tile
+            return
         stored = Box(cell.x0, cell.y0, cell.x0, cell.y0)
         if tile is not None:
             stored = Box(cell.x0, cell.y0, cell.x0 + tile.shape[1], cell.y0 + tile.shape[0])
@@ -268,7 +271,7 @@ class TiffSlideReader:
             else:
                 wanted.setdefault(extent, []).append(key)
         for extent, data, fresh in read_extents(self._descriptor, list(wanted)):
-            self._count(reads=int(fresh > 0), bytes=fresh)
+            self._count(reads=int(fresh > 0), bytes=fresh, tiles=len(wanted[extent]))
             for key in wanted[extent]:
                 decoded = self._decoded(source, store, key, extent, data)
                 if kept and not isinstance(decoded, DamagedPixelsError):
@@ -281,7 +284,6 @@ class TiffSlideReader:
         if len(data) < extent[1]:
             fault = f"only {len(data)} of {extent[1]} bytes are there"
             return self._damage(source, key, extent, fault)
-        self._count(tiles=1)
         try:
             return self._decoder.decode(store, key, data, source.reduction)
         except UndecodableTileError as error:

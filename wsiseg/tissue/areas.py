@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -31,7 +33,7 @@ def without_small_holes(mask: Mask, largest: float) -> Mask:
     """The mask with its 4-connected holes of at most ``largest`` pixels filled."""
     labels, _ = ndimage.label(~mask)
     areas = np.bincount(labels.ravel())
-    areas[labels[_border(mask.shape)]] = mask.size + 1
+    areas[at_border(labels, len(areas))] = mask.size + 1
     areas[0] = mask.size + 1
     filled: Mask = mask | (areas <= largest)[labels]
     return filled
@@ -39,34 +41,53 @@ def without_small_holes(mask: Mask, largest: float) -> Mask:
 
 def touching_border(mask: Mask) -> Mask:
     """Pixels of the 8-connected pieces that touch the border of the array."""
+    if not mask.any():
+        return mask
     labels, areas = pieces(mask)
-    touches = np.zeros(len(areas), np.bool_)
-    touches[labels[_border(mask.shape)]] = True
+    touches = at_border(labels, len(areas))
     touches[0] = False
     found: Mask = touches[labels]
     return found
 
 
+def at_border(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """Which of the labels 0 to ``count - 1`` lie at the border of the array: bool ``[count]``."""
+    found = np.zeros(count, np.bool_)
+    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        found[line] = True
+    return found
+
+
 def grown(mask: Mask, radius: int) -> Mask:
-    """Dilation by a disc."""
+    """Dilation by a disc: the pixels within ``radius`` of one of the mask's, by their centres."""
     if not mask.any() or radius < 1:
         return mask
-    far: Mask = ndimage.distance_transform_edt(~mask) <= radius
-    return far
+    result, wide, width = mask.copy(), mask, 0
+    # From the outermost rows of the disc to its middle, which is the widest.
+    for away in range(radius, -1, -1):
+        for _ in range(math.isqrt(radius**2 - away**2) - width):
+            wide, width = _wider(wide), width + 1
+        if away < len(mask):
+            result[away:] |= wide[: len(mask) - away]
+            result[: len(mask) - away] |= wide[away:]
+    return result
+
+
+def _wider(mask: Mask) -> Mask:
+    """The mask with one pixel more at either end of every run along a row."""
+    wide = mask.copy()
+    wide[:, 1:] |= mask[:, :-1]
+    wide[:, :-1] |= mask[:, 1:]
+    return wide
 
 
 def closed(mask: Mask, radius: int) -> Mask:
     """Closing by a disc; beyond the border counts as it suits."""
     if not mask.any():
         return mask
-    wide = grown(np.pad(mask, radius), radius)
-    shrunk: Mask = ndimage.distance_transform_edt(np.pad(wide, 1, mode="edge")) > radius
+    free = ~grown(np.pad(mask, radius), radius)
+    # What is free at the border goes on beyond it.
+    near = grown(np.pad(free, 1, mode="edge"), radius)
     inner = radius + 1
-    result: Mask = shrunk[inner:-inner, inner:-inner] | mask
+    result: Mask = ~near[inner:-inner, inner:-inner] | mask
     return result
-
-
-def _border(shape: tuple[int, ...]) -> Mask:
-    border = np.ones(shape, np.bool_)
-    border[1:-1, 1:-1] = False
-    return border

@@ -9,13 +9,14 @@ into dust and glass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsiseg.tissue.areas import Mask, grown, pieces, touching_border
+from wsiseg.tissue.areas import Mask, at_border, grown, pieces, touching_border
+from wsiseg.tissue.smoothing import smoothed
 
 _GLASS_LEAST = 190
 _GLASS_COLOUR = 14
@@ -33,10 +34,15 @@ _LINE_LEAST_UM = 1_500.0
 _LINE_FILL = 0.06
 _BORDER_LEAST_UM = 200.0
 _FAINT_SIGMA = 4.0
-_FAINT_COLOUR = 0.010
-_FAINT_DENSITY = 0.008
 
-Channel = TypeVar("Channel", bound=np.generic)
+# In single precision, as the densities that they are compared with.
+_DARK, _BLACK_COLOUR = np.float32(0.75), np.float32(0.35)
+_INK_GREEN = np.float32(0.2), np.float32(0.75)
+_INK_BLUE = np.float32(0.6), np.float32(0.3), np.float32(0.95)
+_INK_RED = np.float32(0.5), np.float32(0.1), np.float32(0.7)
+_FAINT_WEIGHT = np.float32(0.05)
+_FAINT_COLOUR = np.float32(0.010)
+_FAINT_DENSITY = np.float32(0.008)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +57,27 @@ class Found:
 
 def find_brightfield(pixels: NDArray[np.uint8], mpp: float) -> Found:
     """Stained, inked and edge pixels of RGB ``[y, x, 3]`` at ``mpp`` µm/px."""
-    smooth = ndimage.gaussian_filter(pixels.astype(np.float32), (1.0, 1.0, 0.0))
-    glass = glass_level(pixels)
-    density = -np.log10(np.maximum(smooth, 1.0) / glass)
-    np.maximum(density, 0.0, out=density)
-    weakest, strongest = _ends(density)
-    colour = strongest - weakest
-    black = (weakest > 0.75) & (colour < 0.35)
+    density = _density(pixels)
+    strongest, colour, black, ink = _looks(density)
     edge = grown(touching_border(black), round(_EDGE_HALO_UM / mpp))
-    pen = _large(_ink(density) | (black & ~edge), _PEN_LEAST_UM2 / mpp**2)
+    pen = _large(ink | (black & ~edge), _PEN_LEAST_UM2 / mpp**2)
     pen = grown(pen, round(_PEN_HALO_UM / mpp)) & ~edge
     usable = ~edge & ~pen
     limit, doubt = _threshold(strongest[usable])
     strong = strongest > limit
     edge |= _grey_borders(strong & usable, strongest, colour, mpp)
     return Found(strong | _faint(density, strong | pen | edge), pen, edge, doubt)
+
+
+def _density(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Optical density float32 ``[y, x, 3]``, smoothed by a pixel; 0 where it is as bright as
+    glass or brighter."""
+    density = smoothed(pixels.astype(np.float32), 1.0)
+    np.maximum(density, 1.0, out=density)
+    density /= glass_level(pixels)
+    np.log10(density, out=density)
+    np.negative(density, out=density)
+    return np.maximum(density, 0.0, out=density)
 
 
 def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,27 +87,43 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with it. Where hardly any pixel can be glass, a usual value stands in.
     """
     flat = pixels.reshape(-1, 3)
-    low, high = _ends(flat)
-    bare = (low >= _GLASS_LEAST) & (high - low <= _GLASS_COLOUR)
-    scanned = bare & (low < 255)
-    if np.count_nonzero(scanned) >= _GLASS_SHARE * len(flat):
-        bare = scanned
-    if np.count_nonzero(bare) < _GLASS_SHARE * len(flat):
+    bare = _bare(flat, _GLASS_LEAST, 255)[0]
+    highest, enough = 255, _GLASS_SHARE * len(flat)
+    if bare[:255].sum() >= enough:
+        bare[255] = 0
+        highest = 254
+    if bare.sum() < enough:
         return np.full(3, _USUAL_GLASS, np.float32)
-    histogram = np.bincount(low[bare], minlength=256).astype(np.float64)
+    histogram = bare.astype(np.float64)
     mode = int(np.argmax(ndimage.uniform_filter1d(histogram, 5, mode="constant")))
-    near = bare & (np.abs(low.astype(np.int16) - mode) <= 4)
-    level: NDArray[np.float32] = np.median(flat[near], axis=0).astype(np.float32)
+    near = _bare(flat, max(mode - 4, _GLASS_LEAST), min(mode + 4, highest))[1:]
+    level: NDArray[np.float32] = np.array([_median(counts) for counts in near], np.float32)
     return level
 
 
-def _ends(values: NDArray[Channel]) -> tuple[NDArray[Channel], NDArray[Channel]]:
-    """The least and the greatest of the three channels on the last axis."""
-    # Channel by channel: numpy is slow along axes as short as three.
-    red, green, blue = values[..., 0], values[..., 1], values[..., 2]
-    low: NDArray[Channel] = np.minimum(np.minimum(red, green), blue)
-    high: NDArray[Channel] = np.maximum(np.maximum(red, green), blue)
-    return low, high
+@njit(cache=True, nogil=True)
+def _bare(flat: NDArray[np.uint8], lowest: int, highest: int) -> NDArray[np.int64]:
+    """Histograms ``[4, 256]`` of colourless pixels: of their darkest channel, then of each.
+
+    Of those alone whose darkest channel lies between ``lowest`` and ``highest``.
+    """
+    found = np.zeros((4, 256), np.int64)
+    for i in range(len(flat)):
+        red, green, blue = flat[i, 0], flat[i, 1], flat[i, 2]
+        low = min(red, green, blue)
+        if lowest <= low <= highest and max(red, green, blue) - low <= _GLASS_COLOUR:
+            found[0, low] += 1
+            found[1, red] += 1
+            found[2, green] += 1
+            found[3, blue] += 1
+    return found
+
+
+def _median(counts: NDArray[np.int64]) -> float:
+    """The median of values given by how often each occurs."""
+    total = int(counts.sum())
+    middle = np.searchsorted(np.cumsum(counts), [(total - 1) // 2, total // 2], side="right")
+    return float(middle.mean())
 
 
 def _threshold(density: NDArray[np.float32]) -> tuple[float, str]:
@@ -125,17 +153,39 @@ def _threshold(density: NDArray[np.float32]) -> tuple[float, str]:
     return limit, doubt
 
 
-def _ink(density: NDArray[np.float32]) -> Mask:
-    """Colours that no common stain has: green, and saturated blue or red."""
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    is_green = (np.minimum(red, blue) > 0.2) & (green < 0.75 * np.minimum(red, blue))
-    is_blue = (red > 0.6) & (blue < 0.3 * red) & (green < 0.95 * red)
-    is_red = (green > 0.5) & (red < 0.1 * green) & (blue > 0.7 * green)
-    ink: Mask = is_green | is_blue | is_red
-    return ink
+@njit(cache=True, nogil=True)
+def _looks(
+    density: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask, Mask]:
+    """``[y, x]`` each: the greatest density, the range of the three, whether that is black, and
+    whether it is ink: colours that no common stain has, green, and saturated blue or red."""
+    height, width = density.shape[:2]
+    strongest = np.empty((height, width), np.float32)
+    colour = np.empty((height, width), np.float32)
+    black = np.empty((height, width), np.bool_)
+    ink = np.empty((height, width), np.bool_)
+    for y in range(height):
+        for x in range(width):
+            red, green, blue = density[y, x, 0], density[y, x, 1], density[y, x, 2]
+            low, high = min(red, green, blue), max(red, green, blue)
+            strongest[y, x] = high
+            colour[y, x] = high - low
+            black[y, x] = low > _DARK and high - low < _BLACK_COLOUR
+            others = min(red, blue)
+            ink[y, x] = (
+                (others > _INK_GREEN[0] and green < _INK_GREEN[1] * others)
+                or (red > _INK_BLUE[0] and blue < _INK_BLUE[1] * red and green < _INK_BLUE[2] * red)
+                or (
+                    green > _INK_RED[0] and red < _INK_RED[1] * green and blue > _INK_RED[2] * green
+                )
+            )
+    return strongest, colour, black, ink
 
 
 def _large(mask: Mask, least: float) -> Mask:
+    """The 8-connected pieces of at least ``least`` pixels."""
+    if np.count_nonzero(mask) < least:
+        return np.zeros(mask.shape, np.bool_)
     labels, areas = pieces(mask)
     large: Mask = (areas >= least)[labels]
     return large
@@ -146,13 +196,31 @@ def _faint(density: NDArray[np.float32], taken: Mask) -> Mask:
 
     Means over about 60 µm of what is not ``taken``, so that no halo of dark tissue counts.
     """
-    free = (~taken).astype(np.float32)
-    weight = ndimage.gaussian_filter(free, _FAINT_SIGMA)
-    means = ndimage.gaussian_filter(density * free[..., None], (_FAINT_SIGMA, _FAINT_SIGMA, 0.0))
-    means /= np.maximum(weight, 0.05)[..., None]
-    weakest, strongest = _ends(means)
-    coloured = strongest - weakest > _FAINT_COLOUR
-    found: Mask = coloured & (strongest > _FAINT_DENSITY) & ~taken
+    height, width = taken.shape
+    free = np.empty((height, width, 4), np.float32)
+    free[..., 3] = ~taken
+    np.multiply(density, free[..., 3:], out=free[..., :3])
+    found: Mask = _coloured(smoothed(free, _FAINT_SIGMA), taken)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _coloured(means: NDArray[np.float32], taken: Mask) -> Mask:
+    """Which pixels that are not ``taken`` are coloured, by the means of density and of what is
+    free ``[y, x, 4]``."""
+    found = np.zeros(taken.shape, np.bool_)
+    for y in range(taken.shape[0]):
+        for x in range(taken.shape[1]):
+            if taken[y, x]:
+                continue
+            weight = max(means[y, x, 3], _FAINT_WEIGHT)
+            red, green, blue = (
+                means[y, x, 0] / weight,
+                means[y, x, 1] / weight,
+                means[y, x, 2] / weight,
+            )
+            high = max(red, green, blue)
+            found[y, x] = high - min(red, green, blue) > _FAINT_COLOUR and high > _FAINT_DENSITY
     return found
 
 
@@ -161,17 +229,14 @@ def _grey_borders(
 ) -> Mask:
     """Grey pixels that touch the border or form long thin lines: edges of slide or cover slip."""
     labels, areas = pieces(strong & (colour < _GREY * strongest))
-    none: Mask = np.zeros(strong.shape, np.bool_)
     if len(areas) < 2:
-        return none
+        return np.zeros(strong.shape, np.bool_)
     sides = np.zeros(len(areas), np.float64)
     sides[1:] = [
         max(rows.stop - rows.start, columns.stop - columns.start)
         for rows, columns in ndimage.find_objects(labels)
     ]
     long = (sides * mpp > _LINE_LEAST_UM) & (areas < _LINE_FILL * sides**2)
-    at_border = np.zeros(len(areas), np.bool_)
-    at_border[np.unique(labels[touching_border(labels > 0)])] = True
-    chosen = long | (at_border & (sides * mpp > _BORDER_LEAST_UM))
+    chosen = long | (at_border(labels, len(areas)) & (sides * mpp > _BORDER_LEAST_UM))
     chosen[0] = False
     return grown(chosen[labels], 2)

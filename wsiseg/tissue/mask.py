@@ -106,6 +106,23 @@ class TissueMask:
         codes = self.codes[here.slices()]
         return int(np.count_nonzero(codes == _TISSUE)) / codes.size if codes.size else 0.0
 
+    def shares(self, frame: Frame, side: int) -> NDArray[np.float64]:
+        """:meth:`share` of every cell of ``frame.box.split(side)``: ``[n]``, in their order."""
+        edge = frame.size
+        tops = [Box(0, y, 1, min(y + side, edge.height)) for y in range(0, edge.height, side)]
+        lefts = [Box(x, 0, min(x + side, edge.width), 1) for x in range(0, edge.width, side)]
+        whole = self.frame.box
+        rows = [frame.box_in(cell, self.frame).intersection(whole) for cell in tops]
+        columns = [frame.box_in(cell, self.frame).intersection(whole) for cell in lefts]
+        x0, x1 = np.array([(column.x0, column.x1) for column in columns]).T
+        tissue = (self.codes == _TISSUE).view(np.uint8)
+        parts = []
+        for row in rows:
+            before = np.zeros(whole.width + 1, np.int64)
+            tissue[row.y0 : row.y1].sum(axis=0, dtype=np.int64).cumsum(out=before[1:])
+            parts.append((before[x1] - before[x0]) / np.maximum(row.height * (x1 - x0), 1))
+        return np.concatenate(parts)
+
     def cover(self, box: Box, frame: Frame) -> Box | None:
         """The smallest part of a box of another frame that holds all tissue under the box.
 
