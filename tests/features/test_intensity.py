@@ -11,29 +11,45 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from wsiseg.features.intensity import Raster, intensity_statistics, ring_reach, stain_tables
+from wsiseg.cells.bitmaps import WORD, Bitmaps
+from wsiseg.features.intensity import Window, intensity_statistics, ring_reach, stain_tables
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import amount, amount_tables, default_stains, optical_density
 
 HALF = MPP.square(0.5)
 
 
+def packed(mask):
+    """Rows of words of a mask that begins with a word."""
+    width = -(-mask.shape[1] // WORD) * WORD
+    whole = np.zeros((len(mask), width), np.uint8)
+    whole[:, : mask.shape[1]] = mask
+    return np.packbits(whole, axis=1, bitorder="little").view(np.int64)
+
+
+def drawn(labels, box):
+    boxes, words = [], []
+    for label, found in enumerate(ndimage.find_objects(labels), start=1):
+        if found is None:
+            boxes.append((0, 0, 0, 0))
+            words.append(np.zeros(0, np.int64))
+            continue
+        rows, columns = found
+        boxes.append((columns.start, rows.start, columns.stop, rows.stop))
+        first, last = columns.start // WORD, (columns.stop - 1) // WORD + 1
+        words.append(packed(labels == label)[rows, first:last].ravel())
+    starts = np.cumsum([0, *map(len, words)])
+    boxes = np.array(boxes, np.int64).reshape(-1, 4)
+    flat = np.concatenate([np.zeros(0, np.int64), *words])
+    return Bitmaps(box, packed(labels > 0), boxes, flat, starts)
+
+
 def measured(labels, planes, mpp=HALF, radius=2.0, inside=None, tables=None):
     box = Box(10, 20, 10 + labels.shape[1], 20 + labels.shape[0])
-    raster = Raster(labels, box, inside or box, mpp)
-    count = int(labels.max())
-    found = ndimage.find_objects(labels)
-    boxes = np.array(
-        [
-            [s[1].start + 10, s[0].start + 20, s[1].stop + 10, s[0].stop + 20]
-            if s is not None
-            else [10, 20, 10, 20]
-            for s in found
-        ],
-        np.int64,
-    ).reshape(-1, 4)
-    pixels = np.moveaxis(planes, 0, -1)
-    return intensity_statistics(raster, pixels, tables, np.arange(count), boxes, radius)
+    window = Window(np.moveaxis(planes, 0, -1), box, inside or box)
+    members = np.arange(int(labels.max()))
+    reach = ring_reach(mpp, radius)
+    return intensity_statistics(drawn(labels, box), members, window, tables, reach)
 
 
 def expected(values, percentiles=(10, 50, 90)):

@@ -154,7 +154,7 @@ def test_parts_do_not_show_and_are_kept(demo, finished, tmp_path, monkeypatch):
     job = job_of(demo, exports=("table",), features=EVERYTHING)
     wsiseg.run(job, tmp_path, inline=True)
     features = FeatureFolder(slide_folder(tmp_path))
-    parts = sorted(features.root.glob("part-*.parquet"))
+    parts = sorted(features.root.glob("part-*.columns"))
     assert len(parts) > 9
     one, other = table(finished), table(tmp_path)
     shared = [name for name in one.column_names if name not in ("id", "bbox", "class")]

@@ -8,8 +8,7 @@ from features.fields import blobs
 from scipy import ndimage
 from skimage.feature import graycomatrix, graycoprops
 
-from wsiseg.features.intensity import Raster
-from wsiseg.features.texture import LEVELS, grey_levels, pair_offsets, texture_statistics
+from wsiseg.features.texture import LEVELS, Raster, grey_levels, pair_offsets, texture_statistics
 from wsiseg.geometry import MPP, Box
 
 PROPERTIES = ("contrast", "correlation", "energy", "homogeneity", "entropy")
@@ -20,7 +19,7 @@ ANGLES = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
 def statistics(labels, plane, mpp=HALF, limits=(0.0, 1600.0), scale=1.0):
     box = Box(0, 0, labels.shape[1], labels.shape[0])
     boxes = [[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in ndimage.find_objects(labels)]
-    raster = Raster(labels, box, box, mpp)
+    raster = Raster(labels, box, mpp)
     members = np.arange(len(boxes))
     return texture_statistics(raster, plane, members, np.array(boxes), limits, scale)
 

@@ -144,6 +144,38 @@ def edge_flips(
     """
     x0, y0, x1, y1 = box
     flips = np.zeros((y1 - y0, x1 - x0 + 1), np.bool_)
+    mark_edges(flips, 0, x0, vertices, rings, scale, box)
+    return flips
+
+
+@njit(cache=True, nogil=True)
+def mark_edges(
+    marks: NDArray[np.integer] | NDArray[np.bool_],
+    shift: int,
+    origin: int,
+    vertices: NDArray[np.int32],
+    rings: NDArray[np.int64],
+    scale: tuple[float, float],
+    box: tuple[int, int, int, int],
+) -> None:
+    """Flip the marks of the pixels at which the rows of a box enter or leave a polygon.
+
+    Parameters
+    ----------
+    marks
+        ``[y, w]``: the rows of the box, each of elements of ``1 << shift`` columns, a bit for each
+        column. Marks beyond the last element are left out.
+    shift
+        See there.
+    origin
+        The column that elements are counted from.
+    vertices, rings, scale
+        As for :func:`pixel_box`.
+    box
+        ``x0, y0, x1, y1``: what crosses a row to the left or to the right of it is marked at
+        ``x0`` or ``x1``.
+    """
+    x0, y0, x1, y1 = box
     for ring in range(len(rings) - 1):
         previous = rings[ring + 1] - 1
         for v in range(rings[ring], rings[ring + 1]):
@@ -163,8 +195,10 @@ def edge_flips(
                 if slope != 0.0:
                     down = (y + 0.5) * scale[1] * HUNDREDTHS - uy
                     column = _first_centre(ux + down * slope, scale[0])
-                flips[y - y0, min(max(column, x0), x1) - x0] ^= True
-    return flips
+                place = min(max(column, x0), x1) - origin
+                element = place >> shift
+                if element < marks.shape[1]:
+                    marks[y - y0, element] ^= 1 << (place - (element << shift))
 
 
 @njit(cache=True, nogil=True)

@@ -12,10 +12,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+_ROWS = 9
+"""Of the room that measuring a hull takes."""
+
+
+@njit(cache=True, nogil=True)
+def hull_room(height: int) -> NDArray[np.int64]:
+    """Room for the hulls of masks of at most so many rows: to get it for each would take as long
+    as the rest."""
+    return np.empty((_ROWS, 2 * (2 * height + 1)), np.int64)
+
 
 @njit(cache=True, nogil=True)
 def hull_measures(
-    mask: NDArray[np.uint8], spacing: tuple[float, float]
+    mask: NDArray[np.uint8], spacing: tuple[float, float], room: NDArray[np.int64]
 ) -> tuple[int, float, float, float]:
     """Convex area, Feret diameters and perimeter of the hull of one object.
 
@@ -25,6 +35,8 @@ def hull_measures(
         uint8 ``[y, x]``, 1 inside, with an empty margin of one pixel; at least one pixel.
     spacing
         Pixel size ``(x, y)``.
+    room
+        From :func:`hull_room`; what it holds does not matter.
 
     Returns
     -------
@@ -37,8 +49,9 @@ def hull_measures(
         Of the hull of the mask's pixel centres, in pixels.
     """
     levels, wide = 2 * mask.shape[0] + 1, 4 * mask.shape[1]
-    left, right = _empty_sides(levels, wide)
-    inner_left, inner_right = _empty_sides(levels, wide)
+    room[:6, :levels] = wide
+    # The right side is kept as the left side of the mirror image.
+    outer, inner, hull = room[:2, :levels], room[2:4, :levels], room[4:6, :levels]
     for y in range(1, mask.shape[0] - 1):
         first, last = -1, -1
         for x in range(mask.shape[1]):
@@ -46,43 +59,35 @@ def hull_measures(
                 first = x if first < 0 else first
                 last = x
         if first >= 0:
-            _add_row(left, right, y, first, last)
-            inner_left[2 * y], inner_right[2 * y] = 2 * first, 2 * last
-    # The right side is the left side of the mirror image.
-    low = _even_columns(left, wide)
-    high = _even_columns(-right, wide)
+            _add_row(outer, y, first, last)
+            inner[0, 2 * y], inner[1, 2 * y] = 2 * first, -2 * last
+    chain = room[6]
+    for side in outer:
+        _move_to_hull(side, chain, wide)
     area = 0
-    hull_left, hull_right = _empty_sides(levels, wide)
     for y in range(1, mask.shape[0] - 1):
-        if low[2 * y] < wide and -high[2 * y] >= low[2 * y]:
-            first, last = low[2 * y] // 2, -high[2 * y] // 2
-            area += last - first + 1
-            _add_row(hull_left, hull_right, y, first, last)
-    points = _hull_points(hull_left, hull_right, wide)
-    longest, shortest = _feret(points, spacing)
-    perimeter = _length(_hull_points(inner_left, inner_right, wide)) / 2
+        first, last = outer[0, 2 * y], -outer[1, 2 * y]
+        if first < wide and last >= first:
+            area += (last - first) // 2 + 1
+            _add_row(hull, y, first // 2, last // 2)
+    points = room[7:]
+    longest, shortest = _feret(points[:, : _place_points(hull, points, chain, wide)], spacing)
+    perimeter = _length(points[:, : _place_points(inner, points, chain, wide)]) / 2
     return area, longest, shortest, perimeter
 
 
 @njit(cache=True, nogil=True)
-def _empty_sides(levels: int, wide: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return np.full(levels, wide, np.int64), np.full(levels, -wide, np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _add_row(
-    left: NDArray[np.int64], right: NDArray[np.int64], y: int, first: int, last: int
-) -> None:
+def _add_row(sides: NDArray[np.int64], y: int, first: int, last: int) -> None:
     """Widen the sides by the edges' midpoints of a row of pixels."""
     for level, reach in ((2 * y - 1, 0), (2 * y, 1), (2 * y + 1, 0)):
-        left[level] = min(left[level], 2 * first - reach)
-        right[level] = max(right[level], 2 * last + reach)
+        sides[0, level] = min(sides[0, level], 2 * first - reach)
+        sides[1, level] = min(sides[1, level], -2 * last - reach)
 
 
 @njit(cache=True, nogil=True)
-def _chain(side: NDArray[np.int64], absent: int) -> NDArray[np.int64]:
-    """Levels of the corners of the hull's left side, from top to bottom."""
-    chain = np.empty(len(side), np.int64)
+def _chain(side: NDArray[np.int64], chain: NDArray[np.int64], absent: int) -> int:
+    """Put the levels of the corners of the hull's left side into ``chain``, from top to bottom;
+    their number."""
     n = 0
     for level in range(len(side)):
         if side[level] == absent:
@@ -95,53 +100,60 @@ def _chain(side: NDArray[np.int64], absent: int) -> NDArray[np.int64]:
             n -= 1
         chain[n] = level
         n += 1
-    return chain[:n]
+    return n
 
 
 @njit(cache=True, nogil=True)
-def _even_columns(side: NDArray[np.int64], absent: int) -> NDArray[np.int64]:
-    """The leftmost even column at or right of the hull's left side, for every level."""
-    chain = _chain(side, absent)
-    columns = np.full(len(side), absent, np.int64)
-    for k in range(len(chain) - 1):
+def _move_to_hull(side: NDArray[np.int64], chain: NDArray[np.int64], absent: int) -> None:
+    """Move every level of a side to the leftmost even column at or right of the hull's side."""
+    corners = _chain(side, chain, absent)
+    for k in range(corners - 1):
         a, b = chain[k], chain[k + 1]
         rise, run = side[b] - side[a], 2 * (b - a)
-        for level in range(a, b + 1):
-            at = side[a] * (b - a) + rise * (level - a)
-            columns[level] = 2 * -(-at // run)
-    return columns
+        # Half the column is the least number of runs that reaches `at`: divided once a corner.
+        at = side[a] * (b - a)
+        half = (side[a] + 1) // 2
+        for level in range(a, b):
+            side[level] = 2 * half
+            at += rise
+            while half * run < at:
+                half += 1
+            while (half - 1) * run >= at:
+                half -= 1
+    last = chain[corners - 1]
+    side[last] = (side[last] + 1) // 2 * 2
 
 
 @njit(cache=True, nogil=True)
-def _hull_points(
-    left: NDArray[np.int64], right: NDArray[np.int64], absent: int
-) -> NDArray[np.int64]:
-    """Corners ``[n, 2]`` (x, y) of the hull in order, in half pixels; some may coincide."""
-    down = _chain(left, absent)
-    up = _chain(-right, absent)
-    points = np.empty((len(down) + len(up), 2), np.int64)
-    for k in range(len(down)):
-        points[k, 0], points[k, 1] = left[down[k]], down[k]
-    for k in range(len(up)):
-        level = up[len(up) - 1 - k]
-        points[len(down) + k, 0], points[len(down) + k, 1] = right[level], level
-    return points
+def _place_points(
+    sides: NDArray[np.int64], points: NDArray[np.int64], chain: NDArray[np.int64], absent: int
+) -> int:
+    """Put the corners of the hull into ``points``, ``[2, n]`` (x, y), in order and in half pixels;
+    their number. Some may coincide."""
+    down: int = _chain(sides[0], chain, absent)
+    for k in range(down):
+        points[0, k], points[1, k] = sides[0, chain[k]], chain[k]
+    up: int = _chain(sides[1], chain, absent)
+    for k in range(up):
+        level = chain[up - 1 - k]
+        points[0, down + k], points[1, down + k] = -sides[1, level], level
+    return down + up
 
 
 @njit(cache=True, nogil=True)
 def _feret(points: NDArray[np.int64], spacing: tuple[float, float]) -> tuple[float, float]:
     """Greatest and least extent of a convex polygon given in half pixels."""
     longest, shortest = 0.0, math.inf
-    n = len(points)
+    n = points.shape[1]
     for i in range(n):
-        after = (i + 1) % n
-        dx = (points[after, 0] - points[i, 0]) * spacing[0] / 2
-        dy = (points[after, 1] - points[i, 1]) * spacing[1] / 2
+        after = i + 1 if i + 1 < n else 0
+        dx = (points[0, after] - points[0, i]) * spacing[0] / 2
+        dy = (points[1, after] - points[1, i]) * spacing[1] / 2
         edge = math.hypot(dx, dy)
         width = 0.0
         for j in range(n):
-            x = (points[j, 0] - points[i, 0]) * spacing[0] / 2
-            y = (points[j, 1] - points[i, 1]) * spacing[1] / 2
+            x = (points[0, j] - points[0, i]) * spacing[0] / 2
+            y = (points[1, j] - points[1, i]) * spacing[1] / 2
             longest = max(longest, x * x + y * y)
             width = max(width, abs(dx * y - dy * x))
         if edge > 0:
@@ -153,8 +165,8 @@ def _feret(points: NDArray[np.int64], spacing: tuple[float, float]) -> tuple[flo
 def _length(points: NDArray[np.int64]) -> float:
     """Length of a closed line, in the units of its points."""
     total = 0.0
-    for i in range(len(points)):
-        dx = points[i, 0] - points[i - 1, 0]
-        dy = points[i, 1] - points[i - 1, 1]
+    for i in range(points.shape[1]):
+        dx = points[0, i] - points[0, i - 1]
+        dy = points[1, i] - points[1, i - 1]
         total += math.hypot(dx, dy)
     return total

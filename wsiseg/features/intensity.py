@@ -14,41 +14,38 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsiseg.cells.bitmaps import SHIFT, WORD, Bitmaps, grown_rows
 from wsiseg.features.definitions import NUCLEUS_STATISTICS, RING_STATISTICS
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import AMOUNT_UNIT, Stains, amount_of, amount_tables, density_table
 
 _SHARES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
-_VALUES = 1 << 16
-_GROUP_BITS = 4
-"""Every value has its count, and so has every group of ``1 << _GROUP_BITS`` values, by which a
-rank is found in few steps."""
+_SLOTS = 1 << 8
+_GROUP = 8
+"""Values are counted in this many slots at most, and slots are passed over a group at a time."""
 
 _TABLE_UNIT = 16
 """Tables of :func:`wsiseg.stain.amount` hold this many steps a step of its results."""
 
 
 @dataclass(frozen=True, slots=True)
-class Raster:
-    """Nuclei drawn into a box of a frame.
+class Window:
+    """Pixels that nuclei are measured in.
 
     Attributes
     ----------
-    labels
-        int32 ``[y, x]``: 1 + the index of the nucleus, 0 outside of all.
+    pixels
+        Integers of at most 16 bits ``[y, x, c]``.
     box
-        The box, in pixels of the frame.
+        Where they lie, in pixels of the frame.
     inside
         The part of the box that lies on the slide.
-    mpp
-        Pixel size of the frame.
     """
 
-    labels: NDArray[np.int32]
+    pixels: NDArray[np.integer]
     box: Box
     inside: Box
-    mpp: MPP
 
 
 def stain_tables(stains: Stains) -> NDArray[np.int32]:
@@ -74,32 +71,28 @@ def ring_reach(mpp: MPP, radius_um: float) -> NDArray[np.int64]:
 
 
 def intensity_statistics(
-    raster: Raster,
-    pixels: NDArray[np.integer],
-    tables: NDArray[np.int32] | None,
+    drawn: Bitmaps,
     members: NDArray[np.int64],
-    boxes: NDArray[np.int64],
-    radius_um: float,
+    window: Window,
+    tables: NDArray[np.int32] | None,
+    reach: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Statistics of stains or channels in nuclei and in their rings.
 
     Parameters
     ----------
-    raster
+    drawn
         The nuclei; those around the ones that are measured must be drawn too.
-    pixels
-        Integers of at most 16 bits ``[y, x, c]``, as large as the raster.
+    members
+        int64 ``[n]``: which of those drawn one by one are measured.
+    window
+        The pixels; nuclei and rings are cut where they leave it.
     tables
         Those of :func:`stain_tables` where the pixels are RGB of a stained slide, whose amounts
         are measured in 1/1024 of optical density; ``None``: the channels are measured.
-    members
-        int64 ``[n]``: indices of the nuclei to measure.
-    boxes
-        int64 ``[n, 4]``: ``x0, y0, x1, y1`` in the frame that cover their pixels. With the
-        ring's radius more they lie in the raster, or the ring is cut.
-    radius_um
-        The ring takes the pixels of no nucleus and on the slide that are at most this far from
-        one of the nucleus's, from centre to centre.
+    reach
+        How far the ring goes: it takes the pixels of no nucleus and on the slide that are at most
+        so far from one of the nucleus's, see :func:`ring_reach`.
 
     Returns
     -------
@@ -111,17 +104,19 @@ def intensity_statistics(
     """
     if tables is None:
         tables = np.zeros((0, 3, 256), np.int32)
-    count = len(tables) or pixels.shape[-1]
+    channels = window.pixels.shape[-1]
+    count = len(tables) or channels
     nuclei = np.full((len(members), count, len(NUCLEUS_STATISTICS)), np.nan)
     rings = np.full((len(members), count, len(RING_STATISTICS)), np.nan)
-    origin = (raster.box.x0, raster.box.y0, raster.box.x0, raster.box.y0)
-    inside = raster.inside.shifted(-raster.box.x0, -raster.box.y0)
     _measure(
-        np.ascontiguousarray(raster.labels),
-        (np.ascontiguousarray(pixels).reshape(-1, pixels.shape[-1]), tables),
-        (members + 1, boxes - np.asarray(origin)),
-        ring_reach(raster.mpp, radius_um),
-        (inside.x0, inside.y0, inside.x1, inside.y1),
+        (drawn.taken, drawn.boxes, drawn.words, drawn.starts),
+        members,
+        (np.ascontiguousarray(window.pixels).reshape(-1, channels), tables),
+        (
+            _limits(window.box, drawn.box),
+            _limits(window.inside.intersection(drawn.box), drawn.box),
+        ),
+        reach,
         (nuclei, _shares(NUCLEUS_STATISTICS)),
         (rings, _shares(RING_STATISTICS)),
     )
@@ -143,179 +138,212 @@ def _shares(names: Sequence[str]) -> NDArray[np.float64]:
     return np.array([_SHARES[name] for name in names[2:]])
 
 
+def _limits(box: Box, within: Box) -> tuple[int, int, int, int]:
+    """``x0, y0, x1, y1`` of a box, counted from the corner of another."""
+    moved = box.shifted(-within.x0, -within.y0)
+    return moved.x0, moved.y0, moved.x1, moved.y1
+
+
+_Limits = tuple[int, int, int, int]
+
+
 @njit(cache=True, nogil=True)
 def _measure(
-    labels: NDArray[np.int32],
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    members: NDArray[np.int64],
     picture: tuple[NDArray[np.integer], NDArray[np.int32]],
-    wanted: tuple[NDArray[np.int64], NDArray[np.int64]],
+    limits: tuple[_Limits, _Limits],
     reach: NDArray[np.int64],
-    inside: tuple[int, int, int, int],
     nuclei: tuple[NDArray[np.float64], NDArray[np.float64]],
     rings: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> None:
-    """Fill the statistics of nuclei and rings, each given with its percentiles."""
-    pixels, tables = picture
-    values, boxes = wanted
-    height, width = labels.shape
-    tally = np.zeros(_VALUES, np.int32), np.zeros(_VALUES >> _GROUP_BITS, np.int32)
-    rows, columns = len(reach) - 1, reach[0]
-    for i in range(len(values)):
-        x0, y0 = max(boxes[i, 0], 0), max(boxes[i, 1], 0)
-        x1, y1 = min(boxes[i, 2], width), min(boxes[i, 3], height)
-        if x0 >= x1 or y0 >= y1:
-            continue
-        box = (x0, y0, x1, y1)
-        core = _core(labels, values[i], box)
-        left, top = max(x0 - columns, 0), max(y0 - rows, 0)
-        right, bottom = min(x1 + columns, width), min(y1 + rows, height)
-        left, top = max(left, inside[0]), max(top, inside[1])
-        right, bottom = min(right, inside[2]), min(bottom, inside[3])
-        ring = _ring(labels, values[i], box, (left, top, right, bottom), reach)
-        for c in range(len(tables) - 1):
-            _describe(_amounts(pixels, core, tables[c]), nuclei[1], tally, nuclei[0][i, c])
-            _describe(_amounts(pixels, ring, tables[c]), rings[1], tally, rings[0][i, c])
-        if len(tables):
-            if len(core):
-                nuclei[0][i, -1, 0] = _amounts(pixels, core, tables[-1]).sum() / len(core)
-        else:
-            for c in range(pixels.shape[1]):
-                _describe(_channel(pixels, core, c), nuclei[1], tally, nuclei[0][i, c])
-                _describe(_channel(pixels, ring, c), rings[1], tally, rings[0][i, c])
+    """Fill the statistics of nuclei and rings, each given with its percentiles.
 
-
-@njit(cache=True, nogil=True)
-def _core(
-    labels: NDArray[np.int32], value: int, box: tuple[int, int, int, int]
-) -> NDArray[np.int64]:
-    """Places of a nucleus's pixels in the flat raster."""
-    width = labels.shape[1]
-    # One more: a place is written before it is known to count.
-    places = np.empty((box[2] - box[0]) * (box[3] - box[1]) + 1, np.int64)
-    n = 0
-    for y in range(box[1], box[3]):
-        for x in range(box[0], box[2]):
-            places[n] = y * width + x
-            n += labels[y, x] == value
-    return places[:n]
-
-
-@njit(cache=True, nogil=True)
-def _ring(
-    labels: NDArray[np.int32],
-    value: int,
-    box: tuple[int, int, int, int],
-    around: tuple[int, int, int, int],
-    reach: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Places of a nucleus's ring in the flat raster.
-
-    Every run of the nucleus's pixels in a row covers a run in each row that it reaches; where
-    the covers begin less often than they have ended, none is left.
+    ``limits`` are those of the picture and of the part of it on the slide, in the box drawn.
     """
-    left, top, right, bottom = around
-    if left >= right or top >= bottom:
-        return np.empty(0, np.int64)
-    steps = np.zeros((bottom - top, right - left + 1), np.int32)
-    for y in range(box[1], box[3]):
-        x = box[0]
-        while x < box[2]:
-            if labels[y, x] != value:
-                x += 1
-                continue
-            begin = x
-            while x < box[2] and labels[y, x] == value:
-                x += 1
-            for away in range(1 - len(reach), len(reach)):
-                row = y + away
-                if top <= row < bottom:
-                    first = max(begin - reach[abs(away)], left)
-                    last = min(x + reach[abs(away)], right)
-                    if first < last:
-                        steps[row - top, first - left] += 1
-                        steps[row - top, last - left] -= 1
-    places = np.empty(steps.size, np.int64)
-    n = 0
-    for y in range(top, bottom):
-        covers = 0
-        for x in range(left, right):
-            covers += steps[y - top, x - left]
-            places[n] = y * labels.shape[1] + x
-            n += (covers > 0) & (labels[y, x] == 0)
-    return places[:n]
+    taken, boxes, words, starts = drawn
+    pixels, tables = picture
+    view, inside = limits
+    rows, columns = len(reach) - 1, reach[0]
+    most = 1
+    for i in members:
+        across = boxes[i, 2] - boxes[i, 0] + 2 * columns
+        most = max(most, (boxes[i, 3] - boxes[i, 1] + 2 * rows) * across)
+    # One more: a place is written before it is known to count.
+    places = np.empty(most + 1, np.int64)
+    values = np.empty((max(pixels.shape[1], 2), most), np.int32)
+    counts = np.zeros(_SLOTS + _GROUP, np.int32)
+    for k in range(len(members)):
+        i = members[k]
+        x0, y0, x1, y1 = boxes[i]
+        if x0 >= x1:
+            continue
+        own = words[starts[i] : starts[i + 1]].reshape(y1 - y0, -1)
+        core = _cut((x0, y0, x1, y1), view)
+        n = _places(own, (x0 >> SHIFT, y0), core, view, places)
+        _values(pixels, places[:n], tables, values)
+        for c in range(nuclei[0].shape[1] - (len(tables) > 0)):
+            _describe(values[c, :n], nuclei[1], counts, nuclei[0][k, c])
+        if len(tables) and n:
+            nuclei[0][k, -1, 0] = _total(pixels, places[:n], tables[-1]) / n
+        around = _cut((x0 - columns, y0 - rows, x1 + columns, y1 + rows), inside)
+        ring = grown_rows(own, (x0, y0, x1, y1), reach)
+        corner = (x0 - columns) >> SHIFT, y0 - rows
+        for y in range(around[1], around[3]):
+            for word in range(around[0] >> SHIFT, ((around[2] - 1) >> SHIFT) + 1):
+                ring[y - corner[1], word - corner[0]] &= ~taken[y, word]
+        n = _places(ring, corner, around, view, places)
+        _values(pixels, places[:n], tables, values)
+        for c in range(rings[0].shape[1] - (len(tables) > 0)):
+            _describe(values[c, :n], rings[1], counts, rings[0][k, c])
 
 
 @njit(cache=True, nogil=True)
-def _amounts(
-    pixels: NDArray[np.integer], places: NDArray[np.int64], table: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Amounts of a stain in some pixels."""
-    values = np.empty(len(places), np.int64)
+def _cut(box: _Limits, limits: _Limits) -> _Limits:
+    return (
+        max(box[0], limits[0]),
+        max(box[1], limits[1]),
+        min(box[2], limits[2]),
+        min(box[3], limits[3]),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _places(
+    rows: NDArray[np.int64],
+    corner: tuple[int, int],
+    box: _Limits,
+    view: _Limits,
+    places: NDArray[np.int64],
+) -> int:
+    """Write down where in the picture the pixels of a box are that are set; their number.
+
+    ``corner`` is the word and the row that ``rows`` begin with.
+    """
+    n = 0
+    for y in range(box[1], box[3]):
+        line = (y - view[1]) * (view[2] - view[0]) - view[0]
+        for w in range(rows.shape[1]):
+            word = rows[y - corner[1], w]
+            begin = (corner[0] + w) << SHIFT
+            for x in range(max(box[0], begin), min(box[2], begin + WORD)):
+                places[n] = line + x
+                n += (word >> (x - begin)) & 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _values(
+    pixels: NDArray[np.integer],
+    places: NDArray[np.int64],
+    tables: NDArray[np.int32],
+    values: NDArray[np.int32],
+) -> None:
+    """The amounts of both stains in some pixels, or their channels where there are no tables."""
+    if len(tables):
+        first, second = tables[0], tables[1]
+        for k in range(len(places)):
+            red, green, blue = pixels[places[k], 0], pixels[places[k], 1], pixels[places[k], 2]
+            values[0, k] = amount_of(red, green, blue, first)
+            values[1, k] = amount_of(red, green, blue, second)
+    else:
+        for c in range(pixels.shape[1]):
+            for k in range(len(places)):
+                values[c, k] = pixels[places[k], c]
+
+
+@njit(cache=True, nogil=True)
+def _total(pixels: NDArray[np.integer], places: NDArray[np.int64], table: NDArray[np.int32]) -> int:
+    """The sum of amounts over some pixels."""
+    total = 0
     for k in range(len(places)):
         red, green, blue = pixels[places[k], 0], pixels[places[k], 1], pixels[places[k], 2]
-        values[k] = amount_of(red, green, blue, table)
-    return values
-
-
-@njit(cache=True, nogil=True)
-def _channel(
-    pixels: NDArray[np.integer], places: NDArray[np.int64], channel: int
-) -> NDArray[np.int64]:
-    """Values of a channel in some pixels."""
-    values = np.empty(len(places), np.int64)
-    for k in range(len(places)):
-        values[k] = pixels[places[k], channel]
-    return values
+        total += amount_of(red, green, blue, table)
+    return total
 
 
 @njit(cache=True, nogil=True)
 def _describe(
-    values: NDArray[np.int64],
+    values: NDArray[np.int32],
     shares: NDArray[np.float64],
-    tally: tuple[NDArray[np.int32], NDArray[np.int32]],
+    counts: NDArray[np.int32],
     out: NDArray[np.float64],
 ) -> None:
-    """Mean, standard deviation and percentiles of some values, of which it takes off the least.
+    """Mean, standard deviation and percentiles of some values; ``shares`` rise.
 
-    ``tally`` is the counts of values and of groups, all zero before and after.
+    ``counts`` are all zero before and after.
     """
     n = len(values)
     if n == 0:
         return
-    least = values.min()
-    total, squares = np.int64(0), np.int64(0)
+    least, most = np.int64(values[0]), np.int64(values[0])
     for k in range(n):
-        values[k] -= least
-        total += values[k]
-        squares += values[k] * values[k]
+        least, most = min(least, values[k]), max(most, values[k])
+    total, squares = 0, 0
+    for k in range(n):
+        above = values[k] - least
+        total += above
+        squares += above * above
     out[0] = (total + n * least) / n
     out[1] = math.sqrt(max(float(n * squares - total * total), 0.0)) / n
-    counts, groups = tally
+    # Values that are spread too widely share slots.
+    coarse = 0
+    while (most - least) >> coarse >= _SLOTS:
+        coarse += 1
     for k in range(n):
-        counts[values[k]] += 1
-        groups[values[k] >> _GROUP_BITS] += 1
+        counts[(values[k] - least) >> coarse] += 1
+    slot, before = 0, 0
     for p in range(len(shares)):
         place = (n - 1) * shares[p]
         rank = int(place)
-        low, ranks = _at_rank(counts, groups, rank)
-        high = low
-        if rank + 1 == ranks and ranks < n:
-            high, _ = _at_rank(counts, groups, ranks)
-        out[2 + p] = least + low + (high - low) * (place - rank)
-    for k in range(n):
-        counts[values[k]] = 0
-        groups[values[k] >> _GROUP_BITS] = 0
+        slot, before = _slot_of_rank(counts, rank, slot, before)
+        low = _value_of_rank(values, rank, least + (slot << coarse), 1 << coarse)
+        high = _value_after(values, rank, low, most)
+        out[2 + p] = low + (high - low) * (place - rank)
+    counts[: ((most - least) >> coarse) + 1] = 0
 
 
 @njit(cache=True, nogil=True)
-def _at_rank(counts: NDArray[np.int32], groups: NDArray[np.int32], rank: int) -> tuple[int, int]:
-    """The value of some rank among those counted, and how many are at most that."""
-    group, ranks = 0, 0
-    while ranks + groups[group] <= rank:
-        ranks += groups[group]
-        group += 1
-    value = group << _GROUP_BITS
-    ranks += counts[value]
-    while ranks <= rank:
-        value += 1
-        ranks += counts[value]
-    return value, ranks
+def _slot_of_rank(counts: NDArray[np.int32], rank: int, slot: int, before: int) -> tuple[int, int]:
+    """The slot that holds the value of some rank, and how many values lie before it.
+
+    Sought from a slot on, before which ``before`` values lie.
+    """
+    while True:
+        held = 0
+        for k in range(_GROUP):
+            held += counts[slot + k]
+        if before + held > rank:
+            break
+        before += held
+        slot += _GROUP
+    while before + counts[slot] <= rank:
+        before += counts[slot]
+        slot += 1
+    return slot, before
+
+
+@njit(cache=True, nogil=True)
+def _value_of_rank(values: NDArray[np.int32], rank: int, low: int, width: int) -> int:
+    """The value of some rank, which is one of ``width`` values from ``low`` on."""
+    high = low + width - 1
+    while low < high:
+        middle = (low + high) >> 1
+        below = 0
+        for k in range(len(values)):
+            below += values[k] <= middle
+        if below > rank:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _value_after(values: NDArray[np.int32], rank: int, value: int, most: int) -> int:
+    """The value of the next rank, or of this one if it is the last; ``most`` is the greatest."""
+    upto, after = 0, most
+    for k in range(len(values)):
+        upto += values[k] <= value
+        after = min(after, values[k] if values[k] > value else most)
+    return value if upto > rank + 1 else after

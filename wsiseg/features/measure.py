@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellsInfo
+from wsiseg.cells.bitmaps import draw_bitmaps
 from wsiseg.cells.extent import boxes_meeting
 from wsiseg.cells.rasterize import paint_order, rasterize
 from wsiseg.features.contour import measure_contours
@@ -21,7 +24,13 @@ from wsiseg.features.definitions import (
 )
 from wsiseg.features.graph import MARGIN_UM as GRAPH_MARGIN_UM
 from wsiseg.features.graph import measure_graph
-from wsiseg.features.intensity import Raster, chosen, intensity_statistics, stain_tables
+from wsiseg.features.intensity import (
+    Window,
+    chosen,
+    intensity_statistics,
+    ring_reach,
+    stain_tables,
+)
 from wsiseg.features.neighbours import (
     REACH_UM,
     measure_neighbours,
@@ -31,12 +40,12 @@ from wsiseg.features.neighbours import (
 from wsiseg.features.plugged import PluggedColumns, measure_plugged
 from wsiseg.features.position import Outlines, signed_distances
 from wsiseg.features.registry import columns_of
-from wsiseg.features.texture import texture_statistics
+from wsiseg.features.texture import Raster, texture_statistics
 from wsiseg.geometry import HUNDREDTHS, Box
 from wsiseg.slides.reader import Pixels
 from wsiseg.stain import AMOUNT_UNIT, Stains, amount, amount_tables
 
-TILE_PX = 1024
+TILE_PX = 512
 """Pixels are read for the cells whose centroid lies in one square of this side: it bounds the
 memory, and leaves out what holds no cells. No result hangs on it."""
 
@@ -190,26 +199,84 @@ def measure_cells(
 
 def frame_boxes(cells: CellBatch, info: CellsInfo) -> NDArray[np.int64]:
     """int64 ``[n, 4]``: ``x0, y0, x1, y1`` in the frame that cover every cell's polygon."""
-    fx, fy = info.level0.scale_to(info.frame)
-    bounds = cells.polygons.bounds() / HUNDREDTHS * (fx, fy, fx, fy)
-    boxes = np.concatenate([np.floor(bounds[:, :2]), np.ceil(bounds[:, 2:])], axis=1)
-    return boxes.astype(np.int64)
+    scale = info.level0.scale_to(info.frame)
+    boxes: NDArray[np.int64] = _boxes_over(cells.polygons.bounds(), scale)
+    return boxes
+
+
+@njit(cache=True, nogil=True)
+def _boxes_over(bounds: NDArray[np.int32], scale: tuple[float, float]) -> NDArray[np.int64]:
+    """Whole boxes over bounds in hundredths, scaled."""
+    boxes = np.empty((len(bounds), 4), np.int64)
+    for i in range(len(bounds)):
+        for axis in range(2):
+            boxes[i, axis] = math.floor(bounds[i, axis] / HUNDREDTHS * scale[axis])
+            boxes[i, 2 + axis] = math.ceil(bounds[i, 2 + axis] / HUNDREDTHS * scale[axis])
+    return boxes
 
 
 def _measure_pixels(around: Neighbourhood, recipe: Recipe, place: Surroundings) -> Columns:
     """Stain and texture, square by square."""
-    count = around.own.stop - around.own.start
-    sets = tuple(name for name in recipe.sets if name in PIXEL_SETS)
-    pixels = replace(recipe, sets=sets, plugged=())
-    out = {name: np.full(count, np.nan, np.float32) for name in pixels.columns}
-    cells = around.cells
-    boxes = frame_boxes(cells, place.info)
-    order = paint_order(cells.probabilities, cells.centroids)
-    for members, box in _squares(around, boxes, place.info):
-        found = _measure_square(cells, (members, boxes, order), box, recipe, place)
-        for name, values in found.items():
-            out[name][members - around.own.start] = values
-    return out
+    if place.read is None:
+        raise ValueError("these features need the slide's pixels")
+    cells, first, info = around.cells, around.own.start, place.info
+    found = _Found.empty(around.own.stop - first, recipe)
+    if not len(found.nuclei):
+        return found.columns(recipe)
+    boxes = frame_boxes(cells, info)
+    box = _box_over(boxes[around.own]).grown(_margin_px(info))
+    drawn = draw_bitmaps(cells, box, info.frame.scale_to(info.level0))
+    tables = None if recipe.stains is None else stain_tables(recipe.stains)
+    reach = ring_reach(info.frame.mpp, RING_UM)
+    for members, square in _squares(around, boxes, info):
+        pixels, own = place.read(square), members - first
+        if recipe.stains is not None:
+            pixels = pixels[..., :3].astype(np.uint8, copy=False)
+        if "stain" in recipe.sets:
+            window = Window(pixels, square, square.intersection(info.frame.box))
+            measured = intensity_statistics(drawn, members, window, tables, reach)
+            found.nuclei[own], found.rings[own] = measured
+        if "texture" in recipe.sets:
+            raster = _raster(cells, boxes, square, info)
+            columns = _texture_columns(raster, pixels, members, boxes[members], recipe)
+            for name, values in columns.items():
+                found.texture[name][own] = values
+    return found.columns(recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was measured in the pixels of cells: :func:`intensity_statistics` and texture."""
+
+    nuclei: NDArray[np.float64]
+    rings: NDArray[np.float64]
+    texture: Columns
+
+    @classmethod
+    def empty(cls, count: int, recipe: Recipe) -> _Found:
+        planes = len(recipe.channels) if recipe.stains is None else len(recipe.stain_names) + 1
+        sets = tuple(name for name in recipe.sets if name == "texture")
+        only = replace(recipe, sets=sets, plugged=())
+        return cls(
+            np.full((count, planes, len(NUCLEUS_STATISTICS)), np.nan),
+            np.full((count, planes, len(RING_STATISTICS)), np.nan),
+            {name: np.full(count, np.nan, np.float32) for name in only.columns},
+        )
+
+    def columns(self, recipe: Recipe) -> Columns:
+        if "stain" not in recipe.sets:
+            return self.texture
+        return _intensity_columns(self.nuclei, self.rings, recipe) | self.texture
+
+
+def _box_over(boxes: NDArray[np.int64]) -> Box:
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
+def _margin_px(info: CellsInfo) -> int:
+    """How far around cells pixels are looked at."""
+    return int(RING_UM / min(info.frame.mpp.x, info.frame.mpp.y)) + 2
 
 
 def _squares(
@@ -218,44 +285,19 @@ def _squares(
     """Cells to measure by the square that holds their centroid, with the box to look at."""
     fx, fy = info.level0.scale_to(info.frame)
     places = np.floor(around.cells.centroids[around.own] * (fx / TILE_PX, fy / TILE_PX))
-    margin = int(RING_UM / min(info.frame.mpp.x, info.frame.mpp.y)) + 2
     order = np.lexsort(places.T)
     begins = np.flatnonzero(np.diff(places[order], axis=0).any(axis=1)) + 1
     for group in np.split(order, begins) if len(order) else ():
         members = group + around.own.start
-        low, high = boxes[members, :2].min(axis=0), boxes[members, 2:].max(axis=0)
-        box = Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        yield members, box.grown(margin)
+        yield members, _box_over(boxes[members]).grown(_margin_px(info))
 
 
-def _measure_square(
-    cells: CellBatch,
-    drawn: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
-    box: Box,
-    recipe: Recipe,
-    place: Surroundings,
-) -> Columns:
-    """Stain and texture of the cells ``members`` of one square."""
-    members, boxes, order = drawn
-    info = place.info
-    meets = boxes_meeting(boxes, (box.x0, box.y0, box.x1, box.y1))
+def _raster(cells: CellBatch, boxes: NDArray[np.int64], box: Box, info: CellsInfo) -> Raster:
+    near = np.flatnonzero(boxes_meeting(boxes, (box.x0, box.y0, box.x1, box.y1)))
+    order = near[paint_order(cells.probabilities[near], cells.centroids[near])]
     values = np.arange(1, len(cells) + 1, dtype=np.uint32)
-    scale = info.frame.scale_to(info.level0)
-    labels = rasterize(cells.polygons, values, order[meets[order]], box, scale)
-    raster = Raster(labels.view(np.int32), box, box.intersection(info.frame.box), info.frame.mpp)
-    if place.read is None:
-        raise ValueError("these features need the slide's pixels")
-    pixels, tables = place.read(box), None
-    if recipe.stains is not None:
-        pixels = pixels[..., :3].astype(np.uint8, copy=False)
-        tables = stain_tables(recipe.stains)
-    found: Columns = {}
-    if "stain" in recipe.sets:
-        measured = intensity_statistics(raster, pixels, tables, members, boxes[members], RING_UM)
-        found |= _intensity_columns(*measured, recipe)
-    if "texture" in recipe.sets:
-        found |= _texture_columns(raster, pixels, members, boxes[members], recipe)
-    return found
+    labels = rasterize(cells.polygons, values, order, box, info.frame.scale_to(info.level0))
+    return Raster(labels.view(np.int32), box, info.frame.mpp)
 
 
 def _intensity_columns(

@@ -101,6 +101,12 @@ def nearest_columns(nearest: NDArray[np.float64]) -> dict[str, NDArray[np.float3
     }
 
 
+_LANES = 16
+"""Points come in groups of a multiple of this, which is one of any number taken at once."""
+
+_NOWHERE = int(np.array(np.inf).view(np.int64))
+"""The bits of a distance that is not finite."""
+
 Grid = tuple[NDArray[np.int64], NDArray[np.int64], float, float]
 
 
@@ -123,40 +129,102 @@ def _search(
     own: tuple[int, int],
     grid: Grid,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Counts by radius, those of another class within the middle one, nearest distances."""
-    starts, order, left, top = grid
-    xs, ys, kinds = points[order, 0], points[order, 1], classes[order]
+    """Counts by radius, those of another class within the middle one, nearest distances.
+
+    Square by square: the points around are the same for all in one.
+    """
+    starts, order, _, _ = grid
     count = own[1] - own[0]
     counts = np.zeros((count, len(COUNT_RADII_UM)), np.int64)
     others = np.zeros(count, np.int64)
     nearest = np.full((count, NEAREST), np.inf)
-    for i in range(count):
-        me = own[0] + i
-        x, y = points[me]
-        row, column = math.floor((y - top) / _CELL_UM), math.floor((x - left) / _CELL_UM)
-        for line in range(max(row - _FAR, 0), min(row + _FAR + 1, len(starts))):
-            begin, end = _run(starts[line], column, _FAR)
-            _count(xs[begin:end], ys[begin:end], (x, y), counts[i])
-        counts[i] -= 1
-        for line in range(max(row - _MIDDLE, 0), min(row + _MIDDLE + 1, len(starts))):
-            begin, end = _run(starts[line], column, _MIDDLE)
-            others[i] += _count_others(
-                xs[begin:end], ys[begin:end], kinds[begin:end], (x, y), classes[me]
-            )
-        reach = _NEAR if counts[i, 0] >= NEAREST else _MIDDLE if counts[i, 1] >= NEAREST else _FAR
-        for line in range(max(row - reach, 0), min(row + reach + 1, len(starts))):
-            begin, end = _run(starts[line], column, reach)
-            for k in range(begin, end):
-                square = _square(xs[k], ys[k], (x, y))
-                if square < nearest[i, -1] and order[k] != me:
-                    _insert(nearest[i], square)
+    near, middle, far = COUNT_RADII_UM
+    several = len(classes) > 0 and classes.min() < classes.max()
+    most = _most_around(starts)
+    xs, ys, squares = np.empty(most), np.empty(most), np.empty(most)
+    kinds = np.empty(most, np.uint8)
+    # In the order of the squares, so that those of a run lie side by side.
+    sorted_points = points[order, 0], points[order, 1], classes[order]
+    for row in range(starts.shape[0]):
+        for column in range(starts.shape[1] - 1):
+            members = order[starts[row, column] : starts[row, column + 1]]
+            gathered = False
+            for me in members:
+                i = me - own[0]
+                if not 0 <= i < count:
+                    continue
+                if not gathered:
+                    ends = _gather(sorted_points, starts, (row, column), (xs, ys, kinds))
+                    gathered = True
+                place = points[me, 0], points[me, 1]
+                counts[i, 0] = _within(xs[: ends[0]], ys[: ends[0]], place, near) - 1
+                counts[i, 1] = _within(xs[: ends[1]], ys[: ends[1]], place, middle) - 1
+                counts[i, 2] = _within(xs[: ends[2]], ys[: ends[2]], place, far) - 1
+                if several:
+                    others[i] = _others(
+                        xs[: ends[1]], ys[: ends[1]], kinds[: ends[1]], place, classes[me]
+                    )
+                enough = 0 if counts[i, 0] >= NEAREST else 1 if counts[i, 1] >= NEAREST else 2
+                _seek(xs[: ends[enough]], ys[: ends[enough]], place, squares, nearest[i])
     return counts, others, np.sqrt(nearest)
 
 
 @njit(cache=True, nogil=True)
-def _run(starts: NDArray[np.int64], column: int, reach: int) -> tuple[int, int]:
-    """Begin and end of the points of a row of squares up to ``reach`` squares from a column."""
-    return starts[max(column - reach, 0)], starts[min(column + reach + 1, len(starts) - 1)]
+def _most_around(starts: NDArray[np.int64]) -> int:
+    """Room for the points in and around any square, in groups that are filled up."""
+    most = 0
+    for row in range(starts.shape[0]):
+        for column in range(starts.shape[1] - 1):
+            found = 0
+            for line in range(max(row - _FAR, 0), min(row + _FAR + 1, len(starts))):
+                begin, end = _run(starts[line], column - _FAR, column + _FAR + 1)
+                found += end - begin
+            most = max(most, found)
+    return most + len(COUNT_RADII_UM) * _LANES
+
+
+@njit(cache=True, nogil=True)
+def _run(starts: NDArray[np.int64], begin: int, end: int) -> tuple[int, int]:
+    """Begin and end of the points of some squares of a row."""
+    last = len(starts) - 1
+    return starts[min(max(begin, 0), last)], starts[min(max(end, 0), last)]
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    points: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]],
+    starts: NDArray[np.int64],
+    square: tuple[int, int],
+    found: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]],
+) -> tuple[int, int, int]:
+    """Write down the points of the squares around one, by the radius that may reach them.
+
+    Returns where the points end that are within reach of each radius. Each group is filled up
+    with points that lie nowhere, so that the compiler takes all of them several at once.
+    """
+    xs, ys, kinds = found
+    row, column = square
+    ends = (0, 0, 0)
+    n, inner = 0, -1
+    for reach in (_NEAR, _MIDDLE, _FAR):
+        for line in range(max(row - reach, 0), min(row + reach + 1, len(starts))):
+            # What the smaller radius may reach is there already.
+            left = column - inner if abs(line - row) <= inner else column + reach + 1
+            for begin, end in (
+                _run(starts[line], column - reach, left),
+                _run(starts[line], max(left, column + inner + 1), column + reach + 1),
+            ):
+                for k in range(end - begin):
+                    xs[n + k] = points[0][begin + k]
+                    ys[n + k] = points[1][begin + k]
+                    kinds[n + k] = points[2][begin + k]
+                n += end - begin
+        while n % _LANES:
+            xs[n], ys[n], kinds[n] = np.inf, np.inf, 0
+            n += 1
+        ends = (ends[1], ends[2], n)
+        inner = reach
+    return ends
 
 
 @njit(cache=True, nogil=True)
@@ -166,28 +234,18 @@ def _square(x: float, y: float, place: tuple[float, float]) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _count(
-    xs: NDArray[np.float64],
-    ys: NDArray[np.float64],
-    place: tuple[float, float],
-    counts: NDArray[np.int64],
-) -> None:
-    """Add the numbers of points that lie within each of the radii around a place."""
-    near, middle, far = COUNT_RADII_UM
-    # Sums of their own and no branches: so the compiler takes several points at once.
-    in_near, in_middle, in_far = 0, 0, 0
+def _within(
+    xs: NDArray[np.float64], ys: NDArray[np.float64], place: tuple[float, float], radius: int
+) -> int:
+    """The number of points within a radius around a place."""
+    found = 0
     for k in range(len(xs)):
-        square = _square(xs[k], ys[k], place)
-        in_near += square <= near * near
-        in_middle += square <= middle * middle
-        in_far += square <= far * far
-    counts[0] += in_near
-    counts[1] += in_middle
-    counts[2] += in_far
+        found += _square(xs[k], ys[k], place) <= radius * radius
+    return found
 
 
 @njit(cache=True, nogil=True)
-def _count_others(
+def _others(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
     kinds: NDArray[np.uint8],
@@ -203,10 +261,33 @@ def _count_others(
 
 
 @njit(cache=True, nogil=True)
-def _insert(best: NDArray[np.float64], value: float) -> None:
-    """Put a value into a short list in rising order, dropping the last."""
-    k = len(best) - 1
-    while k > 0 and best[k - 1] > value:
-        best[k] = best[k - 1]
-        k -= 1
-    best[k] = value
+def _seek(
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    place: tuple[float, float],
+    squares: NDArray[np.float64],
+    best: NDArray[np.float64],
+) -> None:
+    """The least squared distances of points to one of them, but for that one itself.
+
+    ``squares`` is room for as many as there are points.
+    """
+    for k in range(len(xs)):
+        squares[k] = _square(xs[k], ys[k], place)
+    # Doubles from 0 on are in the order of their bits, and of integers the compiler compares
+    # several at once.
+    bits = squares[: len(xs)].view(np.int64)
+    nowhere = np.int64(_NOWHERE)
+    least, found = np.int64(-1), -1
+    while found < len(best):
+        last, least, same = least, nowhere, 0
+        for k in range(len(bits)):
+            least = min(least, bits[k] if bits[k] > last else nowhere)
+        if least == nowhere:
+            break
+        for k in range(len(bits)):
+            same += bits[k] == least
+        for _ in range(same):
+            if 0 <= found < len(best):
+                best.view(np.int64)[found] = least
+            found += 1

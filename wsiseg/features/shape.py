@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
 from wsiseg.cells.rasterize import edge_flips, pixel_box
-from wsiseg.features.hull import hull_measures
+from wsiseg.features.hull import hull_measures, hull_room
 from wsiseg.geometry import Frame
 
 _ANYWHERE = (-(1 << 40), -(1 << 40), 1 << 40, 1 << 40)
@@ -35,6 +35,9 @@ _PERIMETER_WEIGHTS = np.array(
 
 _AREA, _PERIMETER, _MAJOR, _MINOR, _ORIENTATION, _CONVEX = range(6)
 _FERET_MAX, _FERET_MIN, _HULL_PERIMETER = range(6, 9)
+
+_ROWS = 64
+"""Nearly all nuclei are lower than that."""
 
 
 def measure_shapes(
@@ -121,6 +124,7 @@ def _measure_all(
 ) -> NDArray[np.float64]:
     vertices, ring_offsets, polygon_offsets = polygons
     out = np.zeros((len(polygon_offsets) - 1, 9), np.float64)
+    room, rows = hull_room(_ROWS), _ROWS
     for i in range(len(out)):
         rings = ring_offsets[polygon_offsets[i] : polygon_offsets[i + 1] + 1]
         x0, y0, x1, y1 = pixel_box(vertices, rings, scale, _ANYWHERE)
@@ -130,7 +134,9 @@ def _measure_all(
         _measure_moments(mask, spacing, out[i])
         if out[i, _AREA]:
             out[i, _PERIMETER] = _perimeter(mask)
-            area, longest, shortest, perimeter = hull_measures(mask, spacing)
+            if len(mask) > rows:
+                room, rows = hull_room(len(mask)), len(mask)
+            area, longest, shortest, perimeter = hull_measures(mask, spacing, room)
             out[i, _CONVEX], out[i, _HULL_PERIMETER] = area, perimeter
             out[i, _FERET_MAX], out[i, _FERET_MIN] = longest, shortest
     return out

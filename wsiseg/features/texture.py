@@ -8,13 +8,13 @@ Systems, Man and Cybernetics 3, 1973; the properties are those of scikit-image's
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsiseg.features.intensity import Raster
-from wsiseg.geometry import MPP
+from wsiseg.geometry import MPP, Box
 
 LEVELS = 16
 """Grey levels of the co-occurrence matrix."""
@@ -33,6 +33,25 @@ _NAMES = (
     "gradient_mean_per_um",
     "gradient_std_per_um",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Nuclei drawn into a box of a frame.
+
+    Attributes
+    ----------
+    labels
+        int32 ``[y, x]``: 1 + the index of the nucleus, 0 outside of all.
+    box
+        The box, in pixels of the frame.
+    mpp
+        Pixel size of the frame.
+    """
+
+    labels: NDArray[np.int32]
+    box: Box
+    mpp: MPP
 
 
 def pair_offsets(mpp: MPP) -> NDArray[np.int64]:
@@ -77,8 +96,10 @@ def texture_statistics(
         The nuclei, drawn with those around.
     plane
         Integers ``[y, x]``, as large as the raster; with the nuclei's neighbouring pixels.
-    members, boxes
-        As for :func:`wsiseg.features.intensity.intensity_statistics`.
+    members
+        int64 ``[n]``: indices of the nuclei to measure.
+    boxes
+        int64 ``[n, 4]``: ``x0, y0, x1, y1`` in the frame that cover their pixels.
     limits
         Values of the plane between which the grey levels lie.
     scale

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.cells.batch import CellBatch, CellSource
+from wsiseg.cells.batch import CellBatch, CellSource, places_of
 from wsiseg.cells.polygons import Polygons
 from wsiseg.errors import SlideError, StoreError
 from wsiseg.features.definitions import ALL_SETS, PIXEL_SETS, FeatureSet
@@ -213,7 +213,7 @@ def farther_cells(source: CellSource, part: int) -> Iterator[tuple[float, NDArra
             gap_y = max(extent.y0 - here.y1, here.y0 - extent.y1, 0) * frame.y
             others.append((float(np.hypot(gap_x, gap_y)), number))
     for distance, number in sorted(others):
-        yield distance, source.read(number).centroids * (mpp.x, mpp.y)
+        yield distance, places_of(source, number).centroids * (mpp.x, mpp.y)
 
 
 def _joined(batches: list[CellBatch]) -> CellBatch:
@@ -338,7 +338,7 @@ def _stamp(cells: Path) -> int:
 # The stamp is there to be part of the key.
 @lru_cache(maxsize=1)
 def _rims(cells: Path, stamp: int, margin_um: float) -> Rims:
-    return Rims(StoredCells(cells), margin_um)
+    return Rims(StoredCells(cells, features=()), margin_um)
 
 
 @lru_cache(maxsize=1)
