@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _TEMPORARY = ".partial-"
 
 FOREIGN_SECONDS = 600.0
 """Temporary files of other machines are left alone until they are this old."""
+
+_FLUSHED_AT_ONCE = 8
 
 _STORAGE_TROUBLE = {
     errno.EIO,
@@ -193,8 +196,10 @@ def flush(path: Path) -> None:
 
 def _flush_tree(path: Path) -> None:
     if path.is_dir():
-        for child in path.rglob("*"):
-            flush(child)
+        # One after another, each waits for the disk by itself: ten times as long for many files.
+        with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as pool:
+            for _ in pool.map(flush, path.rglob("*")):
+                pass
     flush(path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wsiseg.cells.polygons import Polygons
-from wsiseg.export._simple import plainly_valid
+from wsiseg.cells.simple import plainly_valid
 from wsiseg.export.validity import sound
 
 STAIRS = [(0, 0), (800, 0), (800, 200), (600, 200), (600, 400), (200, 400), (200, 600), (0, 600)]

@@ -16,8 +16,9 @@ from PIL import Image
 
 from finished import FinishedRun, report, wobbling
 from wsiseg.errors import StoreError
+from wsiseg.export.overview import THUMBNAIL_PX
 from wsiseg.summary import write as writing_summary
-from wsiseg.summary.measured import THUMBNAIL_PX, thumbnail
+from wsiseg.summary.measured import thumbnail
 from wsiseg.summary.write import write_summary
 
 EVIL = '<script>alert("1")</script>'

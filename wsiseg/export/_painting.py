@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,11 +32,11 @@ Shown = Callable[[Box], NDArray[Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What painting needs of some cells; ``bounds`` are those of their polygons in pixels."""
+    """What painting needs of some cells; ``bounds``, ``[4, n]``, are those of the polygons."""
 
     ids: NDArray[np.uint32]
     polygons: Polygons
-    bounds: NDArray[np.float64]
+    bounds: NDArray[np.int32]
     centroids: NDArray[np.float64]
     probabilities: NDArray[np.float32]
 
@@ -45,23 +46,17 @@ class _Part:
         return cls(
             np.concatenate([part.ids for part in parts]),
             Polygons.concatenate([part.polygons for part in parts]),
-            np.concatenate([part.bounds for part in parts]),
+            np.concatenate([part.bounds for part in parts], axis=1),
             np.concatenate([part.centroids for part in parts]),
             np.concatenate([part.probabilities for part in parts]),
         )
-
-    def meeting(self, box: Box) -> NDArray[np.bool_]:
-        """Which cells may have pixels in a box."""
-        x0, y0, x1, y1 = self.bounds.T
-        near: NDArray[np.bool_] = (x0 <= box.x1) & (x1 >= box.x0) & (y0 <= box.y1) & (y1 >= box.y0)
-        return near
 
     def take(self, chosen: NDArray[np.int64]) -> _Part:
         """The cells at some indices."""
         return _Part(
             self.ids[chosen],
             self.polygons.take(chosen),
-            self.bounds[chosen],
+            self.bounds[:, chosen],
             self.centroids[chosen],
             self.probabilities[chosen],
         )
@@ -99,15 +94,26 @@ class NucleiPainter:
         while len(self._recent) > _PARTS_IN_MEMORY:
             self._forget(self._recent.popitem(last=False)[0])
         cells = _Part.joined([waiting[number] for number in sorted(waiting)])
-        return partial(self._paint, cells, paint_order(cells.probabilities, cells.centroids))
+        order = paint_order(cells.probabilities, cells.centroids)
+        return partial(self._paint, cells, order, cells.bounds[:, order])
 
     def _paint(
-        self, cells: _Part, order: NDArray[np.int64], square: Box
+        self, cells: _Part, order: NDArray[np.int64], bounds: NDArray[np.int32], square: Box
     ) -> NDArray[np.uint32] | None:
-        here = order[cells.meeting(square)[order]]
+        here = order[self._meeting(bounds, square)]
         if not len(here):
             return None
         return rasterize(cells.polygons, cells.ids, here, square, self._scale)
+
+    def _meeting(self, bounds: NDArray[np.int32], box: Box) -> NDArray[np.bool_]:
+        """Which polygons of these bounds may have pixels in a box."""
+        fx, fy = (scale * HUNDREDTHS for scale in self._scale)
+        x0, y0, x1, y1 = bounds
+        near: NDArray[np.bool_] = x0 <= math.ceil(box.x1 * fx)
+        near &= x1 >= math.floor(box.x0 * fx)
+        near &= y0 <= math.ceil(box.y1 * fy)
+        near &= y1 >= math.floor(box.y0 * fy)
+        return near
 
     def _sort_out(self, number: int) -> None:
         """Read a part and put its cells where the shards that they meet will look for them."""
@@ -115,12 +121,13 @@ class NucleiPainter:
         part = _Part(
             batch.ids,
             batch.polygons,
-            batch.polygons.bounds() / np.tile(np.array(self._scale) * HUNDREDTHS, 2),
+            np.ascontiguousarray(batch.polygons.bounds().T),
             batch.centroids,
             batch.probabilities,
         )
         for x, y in self._unread[number]:
-            chosen = np.flatnonzero(part.meeting(Box(x, y, x + SHARD_PX, y + SHARD_PX)))
+            shard = Box(x, y, x + SHARD_PX, y + SHARD_PX)
+            chosen = np.flatnonzero(self._meeting(part.bounds, shard))
             if len(chosen):
                 self._waiting[x, y][number] = part.take(chosen)
         self._unread[number] = set()

@@ -7,6 +7,7 @@ longer than drawing and compressing labels. Zarr makes the arrays, and reads the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 _ABSENT = np.iinfo(np.uint64).max
 _POLYNOMIAL = 0x82F63B78
+_zstd = cache(partial(pa.Codec, "zstd"))
 
 
 def encode_chunk(pixels: NDArray[Any], side: int, level: int) -> bytes:
@@ -27,7 +29,7 @@ def encode_chunk(pixels: NDArray[Any], side: int, level: int) -> bytes:
     if pixels.shape != (side, side):
         pixels = np.pad(pixels, ((0, side - height), (0, side - width)))
     whole = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    encoded: bytes = pa.Codec("zstd", compression_level=level).compress(whole, asbytes=True)
+    encoded: bytes = _zstd(compression_level=level).compress(whole, asbytes=True)
     return encoded
 
 
@@ -62,9 +64,17 @@ def _morton(place: tuple[int, int]) -> int:
 
 def _crc32c(data: bytes) -> bytes:
     """Castagnoli's cyclic redundancy check (RFC 3720, appendix B.4), little-endian."""
+    remainders = _remainders()
     rest = 0xFFFFFFFF
     for byte in data:
-        rest ^= byte
-        for _ in range(8):
-            rest = rest >> 1 ^ (_POLYNOMIAL if rest & 1 else 0)
+        rest = rest >> 8 ^ remainders[(rest ^ byte) & 0xFF]
     return (rest ^ 0xFFFFFFFF).to_bytes(4, "little")
+
+
+@cache
+def _remainders() -> list[int]:
+    """What each byte leaves of itself in the check of what follows."""
+    found = list(range(256))
+    for _ in range(8):
+        found = [rest >> 1 ^ (_POLYNOMIAL if rest & 1 else 0) for rest in found]
+    return found

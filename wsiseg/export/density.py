@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.cells.batch import CellSource
+from wsiseg.cells.batch import CellSource, places_of
 from wsiseg.geometry import Box, Frame
 
 SMALLEST_SQUARE_UM = 50.0
@@ -82,10 +82,10 @@ def count_nuclei(cells: CellSource, grid: DensityGrid) -> Tally:
     squares = np.zeros(rows * columns, np.int64)
     classes = np.zeros(len(cells.info.classes), np.int64)
     for part in range(len(cells.extents)):
-        batch = cells.read(part)
-        classes += np.bincount(batch.class_index, minlength=len(classes))
+        found = places_of(cells, part)
+        classes += np.bincount(found.class_index, minlength=len(classes))
         corner = (grid.region.x0, grid.region.y0)
-        place = np.floor((batch.centroids - corner) / grid.step_px).astype(np.int64)
+        place = np.floor((found.centroids - corner) / grid.step_px).astype(np.int64)
         inside = ((place >= 0) & (place < (columns, rows))).all(axis=1)
         index = place[inside, 1] * columns + place[inside, 0]
         squares += np.bincount(index, minlength=len(squares))

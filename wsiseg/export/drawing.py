@@ -11,7 +11,9 @@ from PIL import Image, ImageChops, ImageDraw
 from scipy.ndimage import minimum_filter
 
 from wsiseg.cells.batch import CellBatch, CellClass
+from wsiseg.cells.polygons import Polygons
 from wsiseg.export.lettering import Color, draw_text, text_width
+from wsiseg.export.strokes import FINER, outlines_cover
 from wsiseg.geometry import HUNDREDTHS, Box
 from wsiseg.slides.reader import Pixels
 
@@ -19,7 +21,6 @@ INK: Color = (28, 30, 34)
 PAPER: Color = (255, 255, 255)
 NO_TISSUE: Color = (240, 241, 243)
 
-_FINER = 3
 _OUTLINE_PX = 2.0
 _CASING_PX = 4.0
 _CASING_STRENGTH = 0.5
@@ -105,8 +106,6 @@ def outline_cells(
 ) -> None:
     """Draw the outlines of cells in the colours of their classes on a soft casing.
 
-    Drawn finer than the pixels and then reduced, so that slanting lines are smooth.
-
     Parameters
     ----------
     picture
@@ -120,29 +119,19 @@ def outline_cells(
     casing
         Colour beside the lines, which sets them off from a ground of their own colour.
     """
-    scale = picture.width / box.width * _FINER
-    rings: dict[int, list[list[float]]] = {}
-    for batch in batches:
-        points = (batch.polygons.vertices / HUNDREDTHS - (box.x0, box.y0)) * scale
-        owners = np.repeat(batch.class_index, np.diff(batch.polygons.polygon_offsets)).tolist()
-        offsets = batch.polygons.ring_offsets.tolist()
-        for kind, first, last in zip(owners, offsets[:-1], offsets[1:], strict=True):
-            closed = np.concatenate([points[first:last], points[first : first + 1]])
-            rings.setdefault(kind, []).append(closed.ravel().tolist())
-    everything = [ring for kind in sorted(rings) for ring in rings[kind]]
-    cover = _lines(picture.size, everything, _CASING_PX)
-    picture.paste(casing, mask=cover.point([round(v * _CASING_STRENGTH) for v in range(256)]))
-    for kind in sorted(rings):
-        picture.paste(classes[kind].color, mask=_lines(picture.size, rings[kind], _OUTLINE_PX))
+    polygons = Polygons.concatenate([batch.polygons for batch in batches])
+    kinds = np.concatenate([batch.class_index for batch in batches]) if batches else np.empty(0)
+    scale = picture.width / box.width * FINER
 
+    def lines(drawn: Polygons, width_px: float) -> Image.Image:
+        points = (drawn.vertices / HUNDREDTHS - (box.x0, box.y0)) * scale
+        return outlines_cover(drawn, points, picture.size, round(width_px * FINER))
 
-def _lines(size: tuple[int, int], lines: Sequence[Sequence[float]], width_px: float) -> Image.Image:
-    """Coverage 0..255 of ``lines``, flat ``x, y, x, y...`` in the finer pixels."""
-    layer = Image.new("L", (size[0] * _FINER, size[1] * _FINER))
-    draw = ImageDraw.Draw(layer)
-    for line in lines:
-        draw.line(line, 255, round(width_px * _FINER), joint="curve")
-    return layer.reduce(_FINER)
+    shade = lines(polygons, _CASING_PX).point([round(v * _CASING_STRENGTH) for v in range(256)])
+    picture.paste(casing, mask=shade)
+    for kind in np.unique(kinds).tolist():
+        drawn = lines(polygons.take(np.flatnonzero(kinds == kind)), _OUTLINE_PX)
+        picture.paste(classes[kind].color, mask=drawn)
 
 
 def mark_boxes(picture: Image.Image, boxes: Sequence[Box]) -> None:

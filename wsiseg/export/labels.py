@@ -5,14 +5,16 @@ OME-Zarr agree on. Both labels have the same number of levels, as the specificat
 labels that belong together.
 
 A level holds every second pixel of the one below. The levels are made in one pass from the
-top: a shard asks for the four below it, so that at most one shard a level is in memory. Of the
-lowest level it is one chunk.
+top: a shard is written after the four below it, which leave it their pixels, chunk by chunk and
+where there are any. So at most one shard a level is in memory, and of the lowest one chunk.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -130,7 +132,7 @@ def write_labels(
         regions = _Pyramid(
             root.create_group("tissue"), tissue.frame, levels, np.dtype(np.uint8), ngff
         )
-        regions.write(lambda cell: _window(tissue.codes[cell.slices()], cell))
+        regions.write(lambda shard: _window(tissue.codes[shard.slices()], shard))
         regions.describe("tissue", _legend(tissue))
 
 
@@ -175,7 +177,7 @@ class _Pyramid:
     def __init__(
         self, group: zarr.Group, frame: Frame, levels: int, dtype: np.dtype[Any], ngff: Version
     ) -> None:
-        self._group, self._frame, self._dtype, self._ngff = group, frame, dtype, ngff
+        self._group, self._frame, self._ngff = group, frame, ngff
         self._folder = _folder(group)
         self._chunk = _LAYOUTS[ngff]["chunks"][0]
         self._sizes = _sizes(frame.size, levels)
@@ -183,13 +185,17 @@ class _Pyramid:
             _create_array(group, str(level), size, dtype, ngff)
             for level, size in enumerate(self._sizes)
         ]
+        blank = partial(np.zeros, (self._chunk, self._chunk), dtype)
+        # For every level what the one below has left for its chunks, by row and column.
+        self._waiting: list[dict[tuple[int, int], NDArray[Any]]] = [
+            defaultdict(blank) for _ in self._sizes
+        ]
 
     def write(self, draw: _Draw) -> None:
         """Fill all levels."""
         top = len(self._sizes) - 1
-        for cell in Box.of(self._sizes[top]).split(SHARD_PX):
-            above = np.zeros((SHARD_PX // 2, SHARD_PX // 2), self._dtype)
-            self._fill(top, (cell.x0 // SHARD_PX, cell.y0 // SHARD_PX), draw, above)
+        for shard in Box.of(self._sizes[top]).split(SHARD_PX):
+            self._fill(top, shard, draw)
 
     def describe(self, name: str, legend: dict[str, Any]) -> None:
         """Write the metadata of the label."""
@@ -215,55 +221,53 @@ class _Pyramid:
         label = {"version": ngff, **legend}
         _describe(self._group, {"multiscales": [multiscale], "image-label": label}, ngff)
 
-    def _fill(self, level: int, place: tuple[int, int], draw: _Draw, above: NDArray[Any]) -> bool:
-        """Write one shard and all below it; whether it holds anything but background.
-
-        ``place`` is its column and row; every second pixel of it goes to ``above``.
-        """
-        x, y = place[0] * SHARD_PX, place[1] * SHARD_PX
-        cell = Box(x, y, x + SHARD_PX, y + SHARD_PX).intersection(Box.of(self._sizes[level]))
-        if cell.empty:
-            return False
-        shown = draw(cell) if level == 0 else self._reduced(level, cell, draw)
+    def _fill(self, level: int, shard: Box, draw: _Draw) -> None:
+        """Write a shard, after all below it."""
+        if level > 0:
+            below = Box(2 * shard.x0, 2 * shard.y0, 2 * shard.x1, 2 * shard.y1)
+            for quarter in below.intersection(Box.of(self._sizes[level - 1])).split(SHARD_PX):
+                self._fill(level - 1, quarter, draw)
+        shown = draw(shard) if level == 0 else partial(self._left, level)
         if shown is None:
-            return False
+            return
         chunks: dict[tuple[int, int], bytes] = {}
-        found = False
-        for square in cell.split(self._chunk):
+        for square in shard.split(self._chunk):
             pixels = shown(square)
-            if pixels is None or not pixels.any():
+            if pixels is None or not pixels.max():
                 continue
-            found = True
-            rows, columns = square.slices(cell)
-            every_second = pixels[::2, ::2]
-            top, left = rows.start // 2, columns.start // 2
-            height, width = every_second.shape
-            above[top : top + height, left : left + width] = every_second
+            self._leave(level + 1, square, pixels)
             if self._ngff == "0.4":
-                self._arrays[level][square.slices()] = pixels
+                self._arrays[level][square.slices()] = pixels[: square.height, : square.width]
             else:
+                rows, columns = square.slices(shard)
                 at = rows.start // self._chunk, columns.start // self._chunk
                 chunks[at] = encode_chunk(pixels, self._chunk, _ZSTD_LEVEL)
         if chunks:
-            file = self._folder / str(level) / "c" / str(place[1]) / str(place[0])
+            row, column = str(shard.y0 // SHARD_PX), str(shard.x0 // SHARD_PX)
+            file = self._folder / str(level) / "c" / row / column
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(join_chunks(chunks, SHARD_PX // self._chunk))
-        return found
 
-    def _reduced(self, level: int, cell: Box, draw: _Draw) -> Shown | None:
-        pixels = np.zeros(cell.shape, self._dtype)
-        column, row, half = cell.x0 // SHARD_PX, cell.y0 // SHARD_PX, SHARD_PX // 2
-        found = False
-        for dy in (0, 1):
-            for dx in (0, 1):
-                quarter = pixels[dy * half :, dx * half :]
-                found |= self._fill(level - 1, (2 * column + dx, 2 * row + dy), draw, quarter)
-        return _window(pixels, cell) if found else None
+    def _leave(self, level: int, square: Box, pixels: NDArray[Any]) -> None:
+        """Leave a level every second pixel of a chunk of the one below."""
+        if level == len(self._sizes):
+            return
+        every_second = pixels[::2, ::2]
+        height, width = every_second.shape
+        (row, top), (column, left) = (
+            divmod(start // 2, self._chunk) for start in (square.y0, square.x0)
+        )
+        chunk = self._waiting[level][row, column]
+        chunk[top : top + height, left : left + width] = every_second
+
+    def _left(self, level: int, square: Box) -> NDArray[Any] | None:
+        """What was left for a chunk, all of it: background follows where the level ends in it."""
+        return self._waiting[level].pop((square.y0 // self._chunk, square.x0 // self._chunk), None)
 
 
-def _window(pixels: NDArray[Any], cell: Box) -> Shown:
+def _window(pixels: NDArray[Any], shard: Box) -> Shown:
     """The squares of a shard whose pixels are there."""
-    return lambda square: pixels[square.slices(cell)]
+    return lambda square: pixels[square.slices(shard)]
 
 
 def _folder(group: zarr.Group) -> Path:

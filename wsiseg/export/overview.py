@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
 from wsiseg.cells.batch import CellClass, CellSource
 from wsiseg.export.density import (
@@ -29,14 +28,15 @@ from wsiseg.export.density import (
 )
 from wsiseg.export.drawing import (
     INK,
-    PAPER,
     as_rgb,
     colored,
     rim,
     scale_bar,
     scale_top,
 )
-from wsiseg.export.lettering import Color, draw_text, fitted, text_width
+from wsiseg.export.lettering import Color, fitted, text_width
+from wsiseg.export.page import MARGIN_PX, RIGHT_PX, Page
+from wsiseg.export.png import write_png
 from wsiseg.export.views import (
     CROP_PX,
     density_map,
@@ -52,19 +52,16 @@ from wsiseg.slides.slide import Slide
 SLIDE_PANEL = "slide panel"
 """Text of the picture that says where on the page the slide stands: ``x0 y0 x1 y1``."""
 
-_PNG_LEVEL = 2
-"""Half the time of zlib's usual level, 4 % more bytes."""
+THUMBNAIL_PX = 200
+"""Side of a thumbnail at most."""
 
-_PAGE_PX = 2400
-_MARGIN_PX = 72
-_RIGHT_PX = _PAGE_PX - _MARGIN_PX
+_THUMBNAIL_QUALITY = 72
 _PANEL_SPACE_PX = 1020
 _PANEL_GAP_PX = 64
 _CROP_GAP_PX = 24
 _BAR_PX = (26, 24)
 
 _GREY: Color = (110, 114, 120)
-_RULE: Color = (214, 216, 220)
 _TISSUE_INK: Color = (0, 122, 110)
 _TISSUE_LIGHT: Color = (90, 230, 200)
 
@@ -101,8 +98,8 @@ class OverviewInput:
     model: str
 
 
-def write_overview(path: Path, of: OverviewInput) -> None:
-    """Draw the overview and write it as PNG, 2400 px wide.
+def write_overview(path: Path, of: OverviewInput, thumbnail: Path | None = None) -> None:
+    """Draw the overview and write it as PNG, 2400 px wide; then a thumbnail of it if wanted.
 
     Raises
     ------
@@ -112,10 +109,25 @@ def write_overview(path: Path, of: OverviewInput) -> None:
         If the file cannot be written.
     """
     page = draw_overview(of)
-    texts = PngInfo()
-    texts.add_text(SLIDE_PANEL, page.info[SLIDE_PANEL])
+    write_png(path, np.asarray(page), {SLIDE_PANEL: page.info[SLIDE_PANEL]})
+    if thumbnail is not None:
+        write_thumbnail(thumbnail, page)
+
+
+def write_thumbnail(path: Path, page: Image.Image) -> None:
+    """Write the slide as it stands on an overview, small, as JPEG.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the picture does not say where the slide stands, or says what cannot be.
+    StoreError
+        If the file cannot be written.
+    """
+    picture = page.convert("RGB").crop(slide_panel(page))
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     with writing(path) as temporary:
-        page.save(temporary, format="PNG", pnginfo=texts, compress_level=_PNG_LEVEL)
+        picture.save(temporary, format="JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
 
 
 def draw_overview(of: OverviewInput) -> Image.Image:
@@ -126,12 +138,14 @@ def draw_overview(of: OverviewInput) -> Image.Image:
     share = tissue_share(of.tissue, of.tissue_frame, of.slide.level0, grid)
     side = place_side(of.slide.level0)
     places = choose_places(tally.squares, share, grid, side, _seams(of))
-    page = _Page()
+    page = Page()
     _head(page, of)
-    _panels(page, of, grid, nuclei_per_mm2(tally.squares, share, grid.square_um), places)
+    panel = _panels(page, of, grid, nuclei_per_mm2(tally.squares, share, grid.square_um), places)
     _legend(page, of.cells.info.classes, tally)
     _crops(page, of, places)
-    return page.finished()
+    finished = page.drawn()
+    finished.info[SLIDE_PANEL] = " ".join(map(str, panel))
+    return finished
 
 
 def slide_panel(page: Image.Image) -> tuple[int, int, int, int]:
@@ -148,45 +162,13 @@ def slide_panel(page: Image.Image) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-class _Page:
-    """A white page that grows downwards; ``y`` is where the next thing begins."""
-
-    def __init__(self) -> None:
-        self.y = _MARGIN_PX
-        self._image = Image.new("RGB", (_PAGE_PX, 4 * _PAGE_PX), PAPER)
-        self.draw = ImageDraw.Draw(self._image)
-        self.slide_panel = (0, 0, 0, 0)
-
-    def text(
-        self, x: float, text: str, size: int, color: Color = INK, *, y: float | None = None
-    ) -> None:
-        """A line of text with its baseline at ``y``, or just below what stands."""
-        draw_text(self.draw, (x, self.y + size if y is None else y), text, size, color)
-
-    def paste(self, picture: Image.Image, x: int, y: int) -> None:
-        """A picture with its upper left corner at ``x, y``, in a thin frame."""
-        self._image.paste(picture, (x, y))
-        box = (x - 1, y - 1, x + picture.width, y + picture.height)
-        self.draw.rectangle(box, outline=_RULE)
-
-    def rule(self) -> None:
-        """A thin line across the page."""
-        self.draw.line((_MARGIN_PX, self.y, _RIGHT_PX, self.y), _RULE, 2)
-
-    def finished(self) -> Image.Image:
-        """The page cut to what stands on it."""
-        page = self._image.crop((0, 0, _PAGE_PX, self.y + _MARGIN_PX))
-        page.info[SLIDE_PANEL] = " ".join(map(str, self.slide_panel))
-        return page
-
-
-def _head(page: _Page, of: OverviewInput) -> None:
-    page.text(_MARGIN_PX, fitted(of.cells.info.slide, 52, _RIGHT_PX - _MARGIN_PX), 52)
+def _head(page: Page, of: OverviewInput) -> None:
+    page.text(MARGIN_PX, fitted(of.cells.info.slide, 52, RIGHT_PX - MARGIN_PX), 52)
     page.y += 52 + 36
     page.rule()
     page.y += 28
     per_mm2 = f"{of.cells.count / of.tissue_mm2:,.0f}" if of.tissue_mm2 > 0 else "none"
-    step = (_RIGHT_PX - _MARGIN_PX) / 5
+    step = (RIGHT_PX - MARGIN_PX) / 5
     for index, (value, meaning) in enumerate(
         (
             (f"{of.cells.count:,}", "nuclei"),
@@ -196,7 +178,7 @@ def _head(page: _Page, of: OverviewInput) -> None:
             (of.model, "model"),
         )
     ):
-        x = _MARGIN_PX + index * step
+        x = MARGIN_PX + index * step
         page.text(x, fitted(value, 44, step - 24), 44)
         page.text(x, meaning, 26, _GREY, y=page.y + 44 + 40)
     page.y += 44 + 40 + 56
@@ -207,16 +189,16 @@ def _area(mm2: float) -> str:
 
 
 def _panels(
-    page: _Page,
+    page: Page,
     of: OverviewInput,
     grid: DensityGrid,
     density: NDArray[np.float64],
     places: Sequence[Place],
-) -> None:
-    """The slide small, and the map of density beside it."""
+) -> tuple[int, int, int, int]:
+    """The slide small, and the map of density beside it; where the slide stands."""
     region = grid.region
     scale, size = panel_size(region)
-    lefts = (_MARGIN_PX, _MARGIN_PX + _PANEL_SPACE_PX + _PANEL_GAP_PX)
+    lefts = (MARGIN_PX, MARGIN_PX + _PANEL_SPACE_PX + _PANEL_GAP_PX)
     page.text(lefts[0], "Slide with the outline of the tissue", 30)
     page.text(lefts[1], f"Nuclei per mm² of tissue, in squares of {grid.square_um:g} µm", 30)
     page.y += 30 + 22
@@ -230,40 +212,41 @@ def _panels(
         mark_places(picture, places, region, scale)
         scale_bar(picture, of.slide.level0.mpp.mean / scale)
         page.paste(picture, left, page.y)
-    page.slide_panel = (lefts[0], page.y, lefts[0] + size[0], page.y + size[1])
     _color_bar(page, lefts[1] + size[0] + _BAR_PX[1], size[1], top)
+    panel = lefts[0], page.y, lefts[0] + size[0], page.y + size[1]
     page.y += size[1] + 48
+    return panel
 
 
-def _legend(page: _Page, classes: Sequence[CellClass], tally: Tally) -> None:
+def _legend(page: Page, classes: Sequence[CellClass], tally: Tally) -> None:
     """Every class that occurs with its colour, number and share."""
     total = int(tally.classes.sum())
-    x: float = _MARGIN_PX
+    x: float = MARGIN_PX
     for kind, number in zip(classes, tally.classes.tolist(), strict=True):
         if number == 0:
             continue
         label = f"{kind.name}  {number:,}  ({number / total:.1%})"
         width = 24 + 14 + text_width(label, 28) + 56
-        if x > _MARGIN_PX and x + width > _RIGHT_PX:
-            x, page.y = _MARGIN_PX, page.y + 46
-        page.draw.rectangle((x, page.y + 4, x + 24, page.y + 28), kind.color)
-        page.text(x + 38, fitted(label, 28, _RIGHT_PX - x - 38), 28, y=page.y + 27)
+        if x > MARGIN_PX and x + width > RIGHT_PX:
+            x, page.y = MARGIN_PX, page.y + 46
+        page.block((x, page.y + 4, x + 24, page.y + 28), kind.color)
+        page.text(x + 38, fitted(label, 28, RIGHT_PX - x - 38), 28, y=page.y + 27)
         x += width
     page.y += 28 + 44 if total else 0
 
 
-def _crops(page: _Page, of: OverviewInput, places: Sequence[Place]) -> None:
+def _crops(page: Page, of: OverviewInput, places: Sequence[Place]) -> None:
     """Places at full resolution with outlines, captions above."""
     page.rule()
     page.y += 28
     crops = draw_crops(of.slide, of.channels, of.cells, places)
     for index, (place, crop) in enumerate(zip(places, crops, strict=True)):
-        x = _MARGIN_PX + index * (CROP_PX + _CROP_GAP_PX)
+        x = MARGIN_PX + index * (CROP_PX + _CROP_GAP_PX)
         page.text(x, f"{index + 1}  {place.reason}", 28)
         page.text(x, crop.caption, 24, _GREY, y=page.y + 28 + 36)
         top = page.y + 28 + 36 + 28
         page.paste(crop.picture, x, top)
-        _tick_seams(page.draw, (x, top), place.box, crop.scale, _seams(of))
+        _tick_seams(page, (x, top), place.box, crop.scale, _seams(of))
     page.y += 28 + 36 + 28 + CROP_PX
 
 
@@ -304,20 +287,20 @@ def _tissue_at(of: OverviewInput, region: Box, size: tuple[int, int]) -> Image.I
     return smooth.point([0] * 128 + [255] * 128)
 
 
-def _color_bar(page: _Page, x: int, height: int, top: float) -> None:
+def _color_bar(page: Page, x: int, height: int, top: float) -> None:
     ramp = np.linspace(top, 0, height)[:, None].repeat(_BAR_PX[0], axis=1)
     page.paste(colored(ramp, top), x, page.y)
     steps = 4 if height > 240 else 2
     for step in range(steps + 1):
         y = page.y + height - 1 - round(step / steps * (height - 1))
-        page.draw.line((x + _BAR_PX[0], y, x + _BAR_PX[0] + 8, y), INK, 2)
+        page.line((x + _BAR_PX[0], y, x + _BAR_PX[0] + 8, y), INK, 2)
         text = f"{top * step / steps:,.0f}" if top >= steps else f"{top * step / steps:g}"
         baseline = min(max(y + 8, page.y + 18), page.y + height)
         page.text(x + _BAR_PX[0] + 14, text, 24, y=baseline)
 
 
 def _tick_seams(
-    draw: ImageDraw.ImageDraw,
+    page: Page,
     corner: tuple[int, int],
     box: Box,
     scale: float,
@@ -328,9 +311,9 @@ def _tick_seams(
     x1, y1 = x0 + round(box.width * scale), y0 + round(box.height * scale)
     for x in seams[0][(seams[0] > box.x0) & (seams[0] < box.x1)]:
         at = x0 + (float(x) - box.x0) * scale
-        draw.line((at, y0 - 12, at, y0 - 2), INK, 3)
-        draw.line((at, y1 + 2, at, y1 + 12), INK, 3)
+        page.line((at, y0 - 12, at, y0 - 2), INK, 3)
+        page.line((at, y1 + 2, at, y1 + 12), INK, 3)
     for y in seams[1][(seams[1] > box.y0) & (seams[1] < box.y1)]:
         at = y0 + (float(y) - box.y0) * scale
-        draw.line((x0 - 12, at, x0 - 2, at), INK, 3)
-        draw.line((x1 + 2, at, x1 + 12, at), INK, 3)
+        page.line((x0 - 12, at, x0 - 2, at), INK, 3)
+        page.line((x1 + 2, at, x1 + 12, at), INK, 3)

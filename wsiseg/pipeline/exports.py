@@ -298,7 +298,8 @@ def _tissue_table(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> 
 
 def _labels(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
     labels = tissue_labels(read_tissue(folder.tissue, plan.segment_key))
-    write_labels(_place(folder, "labels"), StoredCells(folder.cells), labels, ngff=how.ngff)
+    cells = StoredCells(folder.cells, features=())
+    write_labels(_place(folder, "labels"), cells, labels, ngff=how.ngff)
 
 
 def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None:
@@ -309,13 +310,16 @@ def _overview(folder: SlideFolder, plan: SlidePlan, how: ExportSettings) -> None
             OverviewInput(
                 slide=slide,
                 channels=plan.channels,
-                cells=_cells(folder, how) if how.classifier else StoredCells(folder.cells),
+                cells=_cells(folder, how)
+                if how.classifier
+                else StoredCells(folder.cells, features=()),
                 tissue=mask.codes == TissueCode.TISSUE,
                 tissue_frame=mask.frame,
                 tissue_mm2=mask.area_mm2(),
                 tile_core_px=plan.grid.core,
                 model=plan.model,
             ),
+            folder.thumbnail,
         )
 
 

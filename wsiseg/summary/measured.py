@@ -8,23 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from PIL import Image
 
-from wsiseg.errors import StoreError
-from wsiseg.export.overview import slide_panel
-from wsiseg.files import writing
+from wsiseg.export.overview import write_thumbnail
 from wsiseg.pipeline.exports import FILES
+from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import SlideFolder
-from wsiseg.store.parquet import column_values
-
-THUMBNAIL_PX = 200
-"""Side of a thumbnail at most."""
 
 _AREA = "area_um2"
-_QUALITY = 72
 
 
 def median_nuclear_area(folder: SlideFolder) -> float | None:
@@ -37,19 +28,9 @@ def median_nuclear_area(folder: SlideFolder) -> float | None:
     StoreError
         If the stored cells cannot be read.
     """
-    areas: list[NDArray[np.float32]] = []
-    for part in sorted(folder.cells.glob("part-*.parquet")):
-        try:
-            # Unlike read_table, this imports no pandas.
-            with pq.ParquetFile(part) as file:
-                names = [n for n in file.schema_arrow.names if n.split(":")[-1] == _AREA][:1]
-                table = file.read(columns=names)
-            areas.extend(column_values(table, name, np.float32) for name in names)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{part} is damaged ({error}); delete it and run again") from error
-    if not sum(map(len, areas)):
-        return None
-    return round(float(np.median(np.concatenate(areas))), 4)
+    cells = StoredCells(folder.cells)
+    areas = [cells.feature(part, _AREA) for part in range(len(cells.extents))]
+    return round(float(np.median(np.concatenate(areas))), 4) if cells.count else None
 
 
 def thumbnail(folder: SlideFolder) -> Path | None:
@@ -64,10 +45,7 @@ def thumbnail(folder: SlideFolder) -> Path | None:
             return small
         with Image.open(overview, formats=("PNG",)) as page:
             page.load()
-            picture = page.convert("RGB").crop(slide_panel(page))
+            write_thumbnail(small, page)
     except (OSError, KeyError, ValueError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    with writing(small) as temporary:
-        picture.save(temporary, format="JPEG", quality=_QUALITY, optimize=True)
     return small
