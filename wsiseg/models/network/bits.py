@@ -38,6 +38,15 @@ def ones(value: np.uint64) -> int:
 
 
 @njit(cache=True, nogil=True)
+def span(value: np.uint64) -> tuple[int, int]:
+    """The first bit set and the one after the last; of no bits ``64, 0``."""
+    first = ones(~value & (value - np.uint64(1)))
+    for step in (1, 2, 4, 8, 16, 32):
+        value |= value >> np.uint64(step)
+    return first, ones(value)
+
+
+@njit(cache=True, nogil=True)
 def shared_pixels(
     bits: Bits, boxes: NDArray[np.int32], middles: NDArray[np.int32], one: int, other: int
 ) -> int:

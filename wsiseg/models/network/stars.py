@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsiseg.models.network.bits import HALF, SIDE, Bits, ones, shared_pixels, toggle
+from wsiseg.models.network.bits import HALF, SIDE, Bits, ones, shared_pixels, span, toggle
 from wsiseg.models.network.runtime import Outputs, widened
 from wsiseg.models.segmenter import Instances
 
@@ -93,30 +93,29 @@ def find_stars(outputs: Outputs, rays: int, grid: int, rule: StarRule, crop: int
     evidence = widened(outputs[0])
     places = _candidates(evidence, np.float32(_logit(rule.probability)))
     scores = evidence[places[:, 0], places[:, 1]]
+    directions = outputs[1 : 1 + rays, places[:, 0], places[:, 1]]
     # They come in reading order, which settles ties.
     order = np.argsort(-scores, kind="stable")
     places, scores = places[order], scores[order]
     middles = (crop + places * grid + grid // 2).astype(np.int32)
-    directions = widened(outputs[1 : 1 + rays, places[:, 0], places[:, 1]]).T
+    directions = widened(directions[:, order]).T
     bits, boxes, areas = _rasters(np.ascontiguousarray(directions, np.float32), middles)
     shape = (evidence.shape[0] * grid + 2 * crop, evidence.shape[1] * grid + 2 * crop)
     stay, supports = _settle(
         bits, boxes, areas, middles, np.array(shape), rule.overlap, MAX_RAY + 2 * grid
     )
-    labels, sizes = _paint(
+    frame = shape[0], shape[1], grid, crop
+    sizes = _clear_hidden(
         bits,
         boxes,
         middles,
         stay,
         np.ascontiguousarray(widened(outputs[1 + rays :])),
-        (shape[0], shape[1], grid, crop),
+        frame,
         np.float32(_logit(rule.foreground)),
     )
-    kept = sizes >= rule.least_area_px
-    kept[0] = False
-    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    _renumber(labels, boxes, sizes, numbers)
-    chosen = kept[1:]
+    chosen = sizes >= max(rule.least_area_px, 1)
+    labels = _paint(bits, boxes, middles, np.flatnonzero(chosen), frame)
     return Instances(
         labels=labels,
         classes=np.zeros(int(chosen.sum()), np.uint8),
@@ -193,7 +192,7 @@ def _rasters(
         for k in range(rays):
             following = k + 1 if k + 1 < rays else 0
             toggle(rows, xs[k], ys[k], xs[following], ys[following])
-        x0, y0, x1, y1 = SIDE, SIDE, 0, 0
+        y0, y1 = SIDE, 0
         columns = np.uint64(0)
         for row in range(SIDE):
             line = rows[row]
@@ -201,9 +200,7 @@ def _rasters(
                 areas[n] += ones(line)
                 columns |= line
                 y0, y1 = min(y0, row), row + 1
-        for column in range(SIDE):
-            if (columns >> np.uint64(column)) & np.uint64(1):
-                x0, x1 = min(x0, column), column + 1
+        x0, x1 = span(columns)
         if areas[n] == 0:
             x0, y0, x1, y1 = HALF, HALF, HALF, HALF
         left, top = middles[n, 1] - HALF, middles[n, 0] - HALF
@@ -322,58 +319,95 @@ def _higher_neighbours(
 
 
 @njit(cache=True, nogil=True)
-def _paint(
+def _clear_hidden(
     bits: Bits,
     boxes: NDArray[np.int32],
     middles: NDArray[np.int32],
     stay: NDArray[np.bool_],
     foreground: NDArray[np.float32],
-    shape: tuple[int, int, int, int],
+    frame: tuple[int, int, int, int],
     least: np.float32,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Labels (candidate + 1) of those that stay, the highest on top, and their visible areas.
+) -> NDArray[np.int64]:
+    """Leave each pixel to the highest of the candidates that stay; the areas that these keep.
 
-    ``shape``: height, width, grid and crop. Nothing is painted where there are no outputs."""
-    height, width, grid, crop = shape
-    asks = least > -np.inf
-    labels = np.zeros((height, width), np.int32)
-    sizes = np.zeros(len(bits) + 1, np.int64)
+    ``frame``: height, width, grid and crop. Nothing is kept where there are no outputs."""
+    height, width, grid, crop = frame
+    taken = np.zeros((height, width // SIDE + 3), np.uint64)
+    sizes = np.zeros(len(bits), np.int64)
     for n in range(len(bits)):
         if not stay[n]:
             continue
         left, top = middles[n, 1] - HALF, middles[n, 0] - HALF
+        seen = _columns(max(crop - left, 0), min(width - crop - left, SIDE))
+        # One word to the left of the window is spare.
+        word, shift = (left + SIDE) // SIDE, np.uint64((left + SIDE) % SIDE)
         for y in range(max(boxes[n, 1], crop), min(boxes[n, 3], height - crop)):
-            line = bits[n, y - top]
-            for x in range(max(boxes[n, 0], crop), min(boxes[n, 2], width - crop)):
-                if labels[y, x] or not (line >> np.uint64(x - left)) & np.uint64(1):
-                    continue
-                if asks:
-                    row, column = y - crop, x - crop
-                    channel = (row % grid) * grid + column % grid
-                    if foreground[channel, row // grid, column // grid] < least:
-                        continue
-                labels[y, x] = n + 1
-                sizes[n + 1] += 1
-    return labels, sizes
+            line = bits[n, y - top] & seen
+            if least > -np.inf:
+                line = _in_foreground(line, left - crop, y - crop, foreground, grid, least)
+            here = taken[y, word] >> shift
+            # No shift by a whole word: what that gives is not defined.
+            here |= (taken[y, word + 1] << np.uint64(1)) << (np.uint64(SIDE - 1) - shift)
+            line &= ~here
+            bits[n, y - top] = line
+            taken[y, word] |= line << shift
+            taken[y, word + 1] |= (line >> np.uint64(1)) >> (np.uint64(SIDE - 1) - shift)
+            sizes[n] += ones(line)
+    return sizes
 
 
 @njit(cache=True, nogil=True)
-def _renumber(
-    labels: NDArray[np.int32],
+def _columns(first: int, stop: int) -> np.uint64:
+    """The bits from the first to before the last of some columns of a raster."""
+    if stop <= first:
+        return np.uint64(0)
+    return (~np.uint64(0) >> np.uint64(SIDE - (stop - first))) << np.uint64(first)
+
+
+@njit(cache=True, nogil=True)
+def _in_foreground(
+    line: np.uint64,
+    x0: int,
+    y: int,
+    foreground: NDArray[np.float32],
+    grid: int,
+    least: np.float32,
+) -> np.uint64:
+    """The pixels of a row of a raster, which begins at ``x0, y``, that are foreground."""
+    kept = np.uint64(0)
+    for column in range(SIDE):
+        bit = np.uint64(1) << np.uint64(column)
+        if line & bit:
+            x = x0 + column
+            channel = (y % grid) * grid + x % grid
+            if foreground[channel, y // grid, x // grid] >= least:
+                kept |= bit
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _paint(
+    bits: Bits,
     boxes: NDArray[np.int32],
-    sizes: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-) -> None:
-    """Give every painted label its new number, none of which is larger than the old."""
-    height, width = labels.shape
-    for n in range(len(boxes)):
-        old, new = n + 1, numbers[n + 1]
-        if new == old or not sizes[old]:
-            continue
-        for y in range(max(boxes[n, 1], 0), min(boxes[n, 3], height)):
-            for x in range(max(boxes[n, 0], 0), min(boxes[n, 2], width)):
-                if labels[y, x] == old:
-                    labels[y, x] = new
+    middles: NDArray[np.int32],
+    chosen: NDArray[np.int64],
+    frame: tuple[int, int, int, int],
+) -> NDArray[np.int32]:
+    """Labels 1, 2, .. of the chosen candidates, none of which hides another.
+
+    ``frame`` as for :func:`_clear_hidden`."""
+    height, width, _, crop = frame
+    labels = np.zeros((height, width), np.int32)
+    for number in range(len(chosen)):
+        n = chosen[number]
+        left, top = middles[n, 1] - HALF, middles[n, 0] - HALF
+        x0, x1 = max(boxes[n, 0], crop), min(boxes[n, 2], width - crop)
+        for y in range(max(boxes[n, 1], crop), min(boxes[n, 3], height - crop)):
+            line = bits[n, y - top]
+            for x in range(x0, x1):
+                if (line >> np.uint64(x - left)) & np.uint64(1):
+                    labels[y, x] = number + 1
+    return labels
 
 
 @njit(cache=True, nogil=True)
