@@ -128,9 +128,5 @@ def _share(pid: int) -> int:
 def _role(member: psutil.Process, driver: int) -> str:
     if member.pid == driver:
         return "driver"
-    told, parent = " ".join(member.cmdline()), member.parent()
-    if "forkserver" in told:
-        # Workers are forked from it and look as it does.
-        forked = parent is not None and "forkserver" in " ".join(parent.cmdline())
-        return "worker" if forked else "helper"
-    return "helper" if "resource_tracker" in told else "worker"
+    # Workers are forked from a child of the driver, and look as it does.
+    return "helper" if member.ppid() == driver else "worker"

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import zarr
 
 import wsiseg
+from wsiseg.store.columns import open_columns
 from wsiseg.store.folders import RunFolder, SlideFolder
 
 FAST_MODEL = "classical-he"
@@ -105,7 +106,7 @@ def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> 
 
 def committed(out: Path) -> dict[str, int]:
     """Committed blocks of a run and when they were written (ns)."""
-    return {p.name: p.stat().st_mtime_ns for p in out.glob("slides/*/blocks/[0-9]*.parquet")}
+    return {p.name: p.stat().st_mtime_ns for p in out.glob("slides/*/blocks/[0-9]*.columns")}
 
 
 def leave_lock_of_dead_process(run: RunFolder) -> None:
@@ -135,7 +136,9 @@ def assert_same_files(a: Path, b: Path) -> None:
             if not TIMED & set(file.parts):
                 assert (first / file).read_bytes() == (second / file).read_bytes(), file
         for block in (f for f in files if f.parts[0] == "blocks"):
-            assert pq.read_table(first / block).equals(pq.read_table(second / block)), block
+            with open_columns(first / block) as one, open_columns(second / block) as other:
+                assert one.names == other.names
+                assert all(np.array_equal(one[name], other[name]) for name in one.names), block
         reports = [wsiseg.open_run(run).report(name) for run in (a, b)]
         assert reports[0]["counts"] == reports[1]["counts"]
 
@@ -143,9 +146,8 @@ def assert_same_files(a: Path, b: Path) -> None:
 def processes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The worker processes that a run has started."""
     try:
-        # The process that they are forked from is a child itself, and looks like them.
+        # The process that they are forked from is a child itself.
         children = psutil.Process(process.pid).children(recursive=True)
-        forked = [child for child in children if child.ppid() != process.pid]
-        return [child for child in forked if "forkserver" in " ".join(child.cmdline())]
+        return [child for child in children if child.ppid() != process.pid]
     except psutil.NoSuchProcess:
         return []

@@ -398,7 +398,7 @@ def test_harmed_files_are_made_again(demo: Path, finished: Path, tmp_path: Path,
     folder = slide_folder(tmp_path)
     blocks = committed(tmp_path)
     harmed = {
-        "part": folder.cells / "part-00000.parquet",
+        "part": folder.cells / "part-00000.columns",
         "index": folder.cells / "index.json",
         "stitch": folder.root / "stitch.json",
         "plan": folder.plan,

@@ -40,7 +40,7 @@ def write_log(path: Path, epoch: str, *events: tuple[float, str, dict[str, Any]]
 def make_blocks(run: RunFolder, name: str, count: int) -> None:
     run.slide(name).blocks.mkdir(parents=True)
     for number in range(count):
-        (run.slide(name).blocks / f"{number:05d}-00000.parquet").touch()
+        (run.slide(name).blocks / f"{number:05d}-00000.columns").touch()
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client
 
@@ -63,6 +65,43 @@ def test_workers_are_ready_see_this_environment_and_are_shown_when_asked(
     # What was imported before the fork was put aside there.
     assert isinstance(frozen, int)
     assert frozen > 0
+
+
+COPIED = """
+import multiprocessing, os, sys, time
+from wsiseg.execution import nursery
+
+if sys.argv[2] == "late":
+    import numpy
+kept = open(sys.argv[1], "w")
+os.set_inheritable(kept.fileno(), True)
+nursery.begin_as_copy()
+with multiprocessing.get_context("forkserver").Pool(1) as pool:
+    home = pool.apply(os.getppid)
+    ready = pool.apply(eval, ("'wsiseg.execution.tasks' in __import__('sys').modules",))
+    print(home, "wsiseg.execution.tasks" in sys.modules, ready, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_what_workers_are_forked_from_is_a_copy_of_a_fresh_process_alone(
+    when: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "open"
+    command = [sys.executable, "-c", COPIED, str(file), when]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        number, here, there = process.stdout.readline().split()
+        home = psutil.Process(int(number))
+        assert home.ppid() == process.pid
+        assert there == "True"
+        assert here == str(when == "early")
+        assert (COPIED in home.cmdline()) == (when == "early")
+        assert str(file) not in {opened.path for opened in home.open_files()}
+        process.kill()
+    assert psutil.wait_procs([home], timeout=10)[1] == []
 
 
 def test_workers_rest_until_they_are_given_something() -> None:

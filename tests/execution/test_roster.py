@@ -12,6 +12,8 @@ from wsiseg.execution.roster import DEATHS, LOAD_TASKS, QUEUE, Load, Roster, Wor
 from wsiseg.execution.tasks import Failure, StitchTask, Task
 from wsiseg.pipeline.block import BlockTask
 
+MANY = 1000
+
 
 def block(number: int) -> BlockTask:
     return BlockTask("run", "slide", "key", number, 0, "epoch")
@@ -51,7 +53,7 @@ class Simulation:
         self.arrive()
 
     def step(self, unrest: float) -> None:
-        while self.waiting and self.roster.takes(self.waiting[0]):
+        while self.waiting and self.roster.takes(self.waiting[0], MANY):
             self.roster.add(self.waiting.pop(0))
         for load in self.roster.to_send():
             self.running[load.worker.address].append(load)
@@ -101,14 +103,43 @@ def test_every_task_ends_once_and_only_poison_is_given_up(
 
 def test_workers_hold_one_load_and_one_that_waits() -> None:
     roster = Roster()
-    assert not roster.takes(block(0))
+    assert not roster.takes(block(0), MANY)
     roster.join(Worker("a"))
     roster.join(Worker("b", queue=1))
     for number in range(3):
-        assert roster.takes(block(number))
+        assert roster.takes(block(number), MANY)
         roster.add(block(number))
-    assert not roster.takes(block(3))
+    assert not roster.takes(block(3), MANY)
     assert sorted(load.worker.address for load in roster.to_send()) == ["a", "a", "b"]
+
+
+def test_towards_the_end_nothing_waits_behind_other_work() -> None:
+    roster = Roster()
+    roster.join(Worker("a"))
+    roster.join(Worker("b"))
+    for number in range(2):
+        assert roster.takes(block(number), 6 - number)
+        roster.add(block(number))
+    assert roster.takes(block(2), 5)
+    assert not roster.takes(block(2), 4)
+    first, _ = roster.to_send()
+    assert roster.done(first, 1.0)
+    assert roster.takes(block(2), 4)
+
+
+def test_no_worker_holds_two_long_tasks_while_others_may_be_free_sooner() -> None:
+    roster = Roster()
+    roster.join(Worker("a"))
+    roster.join(Worker("b"))
+    for task in (stitch(0), block(0)):
+        assert roster.takes(task, MANY)
+        roster.add(task)
+    assert roster.takes(stitch(1), MANY)
+    roster.add(stitch(1))
+    assert not roster.takes(stitch(2), MANY)
+    assert roster.takes(block(1), MANY)
+    held = [(load.worker.address, type(load.tasks[0])) for load in roster.to_send()]
+    assert held == [("a", StitchTask), ("b", BlockTask), ("b", StitchTask)]
 
 
 def test_short_blocks_travel_together_and_long_ones_do_not() -> None:
@@ -116,7 +147,7 @@ def test_short_blocks_travel_together_and_long_ones_do_not() -> None:
     roster.join(Worker("a"))
     sizes = []
     for _ in range(30):
-        while roster.takes(block(0)):
+        while roster.takes(block(0), MANY):
             roster.add(block(0))
         for load in roster.to_send():
             sizes.append(len(load.tasks))
@@ -127,7 +158,7 @@ def test_short_blocks_travel_together_and_long_ones_do_not() -> None:
         roster.add(block(0))
         for load in roster.to_send():
             assert roster.done(load, 30.0 * len(load.tasks))
-    while roster.takes(block(0)):
+    while roster.takes(block(0), MANY):
         roster.add(block(0))
     assert [len(load.tasks) for load in roster.to_send()] == [1] * QUEUE
 
@@ -147,7 +178,7 @@ def test_stitching_is_never_bundled() -> None:
 def test_graphics_cards_are_kept_for_blocks() -> None:
     roster = Roster(lambda task: isinstance(task, BlockTask))
     roster.join(Worker("cpu"))
-    assert not roster.takes(block(0))
+    assert not roster.takes(block(0), MANY)
     roster.join(Worker("gpu", gpu=True))
     roster.add(block(0))
     roster.add(stitch(0))
@@ -160,7 +191,7 @@ def test_graphics_cards_are_kept_for_blocks() -> None:
 def test_without_other_workers_graphics_cards_do_everything() -> None:
     roster = Roster(lambda task: isinstance(task, BlockTask))
     roster.join(Worker("gpu", gpu=True))
-    assert roster.takes(stitch(0))
+    assert roster.takes(stitch(0), MANY)
 
 
 @pytest.mark.parametrize("others", [1, 3])
@@ -175,7 +206,7 @@ def test_the_others_go_on_while_a_suspect_is_tried(others: int) -> None:
     (trial,) = roster.to_send()
     assert trial.trial
     room = 0
-    while roster.takes(block(1 + room)):
+    while roster.takes(block(1 + room), MANY):
         roster.add(block(1 + room))
         room += 1
     assert room == QUEUE * (others - 1)

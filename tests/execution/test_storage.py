@@ -138,13 +138,13 @@ def test_committed_blocks_that_cannot_be_read_now_are_not_deleted(
     assert not wsiseg.run(job_of(demo), tmp_path, inline=True).failed
     folder = slide_folder(tmp_path)
     before = committed(tmp_path)
-    key = blocks.read_block(folder.block(next(iter(before)).removesuffix(".parquet")))[1].key
+    key = blocks.read_block(folder.block(next(iter(before)).removesuffix(".columns")))[1].key
 
     def unreadable(path: Path) -> None:
         raise StoreError(f"{path} is damaged") from OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(blocks, "read_table", unreadable)
+        patch.setattr(blocks, "open_columns", unreadable)
         with pytest.raises(StoreError):
             blocks.committed_blocks(folder, key)
     assert committed(tmp_path) == before
@@ -213,17 +213,17 @@ def test_tasks_of_one_slide_that_fail_together_pause_it_once() -> None:
     other = StitchTask("run", "b", "epoch")
     for place, task in enumerate((first, second, other)):
         todo.push(place, 0, task)
-    taken = [todo.take(lambda task: True) for _ in range(2)]
+    taken = [todo.take(lambda task, waiting: True) for _ in range(2)]
     assert taken == [first, second]
     assert todo.postpone(first) == agenda.PAUSES[0]
     assert todo.postpone(second) == 0
-    assert todo.take(lambda task: task.slide == "a") is None
-    assert todo.take(lambda task: True) is other
+    assert todo.take(lambda task, waiting: task.slide == "a") is None
+    assert todo.take(lambda task, waiting: True) is other
     todo.close(other)
     assert todo.retries("a") == 1
     again = []
     while todo:
-        task = todo.take(lambda task: True)
+        task = todo.take(lambda task, waiting: True)
         if task is not None:
             again.append(id(task))
             todo.close(task)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 
 from wsiseg.pipeline.quality import measure_quality
-from wsiseg.quality.fields import FieldMeasures, collect, flag, measure_field
+from wsiseg.quality.fields import FieldMeasures, collect, flag, measure_field, sharpness
 from wsiseg.quality.shift import ranges_of, shifts
 from wsiseg.slides.slide import open_slide
-from wsiseg.stain import default_stains
+from wsiseg.stain import default_stains, optical_density
 from wsiseg.tissue import TissueCode
 from wsiseg.tissue.find import find_tissue
 
@@ -110,3 +110,19 @@ def test_a_slide_unlike_the_training_tiles_is_named() -> None:
     assert "haematoxylin" in sentence
     assert "above" in sentence
     assert shifts({"haematoxylin_od": (0.9,)}, {}) == ()
+
+
+def test_sharpness_is_numpys_to_the_last_bit(tissue: Tiles) -> None:
+    """Sums are taken in the order of numpy's."""
+    for tile in (*tissue[:4], tissue[0][:5, :7], tissue[0][:1, :1]):
+        green = tile[..., 1].astype(np.float32)
+        variance = float(green.var())
+        expected = float(laplace(green).var()) / variance if variance > 0 else np.nan
+        assert np.array_equal(sharpness(tile[..., 1]), expected, equal_nan=True)
+
+
+def test_dense_is_the_ninetieth_percentile(tissue: Tiles) -> None:
+    for tile in tissue[:4]:
+        densities = np.mean(optical_density(tile), axis=-1)
+        stained = densities[densities > 0.1]
+        assert measure_field(tile, STAINS)[-1] == pytest.approx(np.percentile(stained, 90), 1e-6)

@@ -31,13 +31,13 @@ ClusterFile = Annotated[
 
 
 def expect_workers(scheduler: str | None, cluster: Path | None, *, inline: bool) -> None:
-    """Get this process ready, and have what workers need imported while the command gets going."""
+    """Get this process ready: import what workers need, and split off what they are forked from."""
     from wsiseg.execution import nursery
     from wsiseg.execution.heap import share_heaps
 
     share_heaps()
     if not (scheduler or cluster or inline):
-        nursery.begin()
+        nursery.begin_as_copy()
 
 
 def where(

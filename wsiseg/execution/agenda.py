@@ -50,8 +50,11 @@ class Agenda:
         """A task of the slide that comes at this place; lower stages are more urgent."""
         self._put((place, stage, next(self._numbers), task))
 
-    def take(self, takes: Callable[[Task], bool]) -> Task | None:
-        """The most urgent task that is taken now; it counts as under way."""
+    def take(self, takes: Callable[[Task, int], bool]) -> Task | None:
+        """The most urgent task that is taken now; it counts as under way.
+
+        ``takes`` is asked of a task, and told how many wait with it.
+        """
         self._wake()
         while True:
             for heap in sorted((h for h in (self._blocks, self._others) if h), key=_urgency):
@@ -64,7 +67,7 @@ class Agenda:
                     self._pauses[task.slide].items.append(heapq.heappop(heap))
                     break
                 ahead = isinstance(task, PrepareTask) and len(self._blocks) > MANY_BLOCKS
-                if not ahead and takes(task):
+                if not ahead and takes(task, len(self._blocks) + len(self._others)):
                     heapq.heappop(heap)
                     self._under_way[id(task)] = item
                     return task

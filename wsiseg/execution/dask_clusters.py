@@ -17,6 +17,7 @@ import dask
 import distributed.utils
 import psutil
 from distributed import Nanny, Scheduler, SpecCluster
+from distributed.nanny import WorkerProcess
 from tornado.web import Application
 
 from wsiseg.errors import ConfigurationError, MissingExtraError
@@ -35,6 +36,14 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "60s",
     # A sample of every thread's stack a hundred times a second; benchmarks/profiling.py sees more.
     "distributed.worker.profile.enabled": False,
+    # Whether event loops are late is asked fifty times a second, in every process and for every
+    # one of them here once more: a twentieth of a core.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.cycle": "10s",
+    "distributed.admin.system-monitor.interval": "2s",
+    # Tasks are placed here, and results are not kept: nothing is to be moved.
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
 }
 
 LOGS = "cluster"
@@ -42,6 +51,10 @@ LOGS = "cluster"
 
 REPLACE_SECONDS = 30.0
 """How often jobs that have ended are replaced."""
+
+_READY_SECONDS = 0.005
+"""How often a process that was started is asked whether it is ready; Dask's own habit is every
+twentieth of a second, which is as long as they take."""
 
 _KILL_AGAIN_SECONDS = 0.05
 
@@ -121,6 +134,7 @@ def local_cluster(need: Need, ward: Ward) -> Any:
     # What is imported in front of the workers is settled; distributed would have more imported,
     # here too.
     distributed.utils._forkserver_preload_set = True
+    WorkerProcess._init_msg_interval = _READY_SECONDS
     nursery.begin()
     scheduler = {
         "host": "127.0.0.1",

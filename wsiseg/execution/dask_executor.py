@@ -57,15 +57,18 @@ class DaskExecutor:
         """Address of Dask's dashboard, where the scheduler has one."""
         return self._link.dashboard
 
-    def takes(self, task: Task) -> bool:
-        """Whether a worker has room for this task now."""
-        return self._roster.takes(task)
+    def takes(self, task: Task, waiting: int) -> bool:
+        """Whether a worker has room for this task now, one of so many that wait for some."""
+        # What was done with others in one load may call for something more urgent.
+        return not self._finished and self._roster.takes(task, waiting)
 
     def submit(self, task: Task) -> None:
         """Take a task."""
         self._roster.add(task)
         if isinstance(task, PrepareTask):
             self._coming = task.job.model, task.job.device
+        elif isinstance(task, BlockTask):
+            self._coming = None
 
     def next(self, seconds: float) -> tuple[Task, Result] | None:
         """Wait for a task that is done, or given up."""

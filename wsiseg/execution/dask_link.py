@@ -46,6 +46,10 @@ LOST_SECONDS = 120.0
 INTRODUCE_SECONDS = 120.0
 """How long a worker may take to introduce itself."""
 
+BATCH_SECONDS = 0.001
+"""What is sent within so long goes to the scheduler together. Dask would wait ten times as long,
+between any task and one that rests on it."""
+
 _VERDICT_SECONDS = 0.5
 _CLOSE_SECONDS = 8.0
 
@@ -202,6 +206,7 @@ class Link:
             raise
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(_unreachable(choice, error)) from error
+        self._client.scheduler_comm.interval = BATCH_SECONDS
         self._client.subscribe_topic("all", self._hear)
         await self._roll_call()
         self._begin(self._watch())

@@ -39,6 +39,9 @@ from wsiseg.store.lock import Lock
 from wsiseg.store.tissue import read_tissue
 from wsiseg.summary.measured import median_nuclear_area
 
+_UNMEASURED: frozenset[Export] = frozenset({"labels", "overview", "tissue"})
+"""Exports that show no features: they need not wait until these are measured."""
+
 _SHOWN_PLACES = 3
 _LOOK_SECONDS = 5.0
 
@@ -115,8 +118,9 @@ class _Slide:
     ready: Ready | None = None
     records: dict[str, BlockRecord] = field(default_factory=dict)
     stitched: Stitched | None = None
-    unmeasured: set[int] = field(default_factory=set)
+    unmeasured: set[int] | None = None
     measure_seconds: float = 0.0
+    begun: set[Export] = field(default_factory=set)
     exported: dict[Export, Exported] = field(default_factory=dict)
     outcome: SlideOutcome | None = None
 
@@ -129,6 +133,10 @@ class _Slide:
     def missing(self) -> list[Export]:
         """Exports that are asked for and not there yet."""
         return [name for name in self.order.job.exports if name not in self.exported]
+
+    def is_early(self, name: Export) -> bool:
+        """Whether an export can be written before the cells are measured."""
+        return name in _UNMEASURED and self.order.job.classifier is None
 
 
 class Driver:
@@ -270,10 +278,10 @@ class Driver:
             case Surveyed():
                 self._measure_parts(slide, result)
             case Measured():
-                slide.unmeasured.discard(result.part)
                 slide.measure_seconds += result.seconds
-                if not slide.unmeasured:
-                    self._export(slide)
+                if slide.unmeasured is not None:
+                    slide.unmeasured.discard(result.part)
+                    self._export_when_measured(slide)
             case Exported():
                 slide.exported[result.name] = result
                 self._finish_when_exported(slide)
@@ -354,29 +362,41 @@ class Driver:
     def _measure(self, slide: _Slide) -> None:
         how = slide.order.measure
         if not how.sets:
-            self._export(slide)
+            slide.unmeasured = set()
+            self._export_when_measured(slide)
             return
         self._progress.slide_stage(slide.name, "measure")
         self._push(slide, 1, SurveyTask(str(self._run.root), slide.name, self._epoch, how))
+        # One beside the survey, which nobody can help with; the others where measuring ends.
+        early = [name for name in longest_first(slide.missing()) if slide.is_early(name)]
+        for number, name in enumerate(early):
+            self._begin_export(slide, 2 if number else 1, name)
 
     def _measure_parts(self, slide: _Slide, surveyed: Surveyed) -> None:
         slide.unmeasured = set(surveyed.missing)
         place = str(self._run.root), slide.name, self._epoch
         for part in surveyed.missing:
             self._push(slide, 1, MeasureTask(*place, surveyed.key, part))
-        if not slide.unmeasured:
-            self._export(slide)
+        self._export_when_measured(slide)
 
-    def _export(self, slide: _Slide) -> None:
+    def _export_when_measured(self, slide: _Slide) -> None:
+        if slide.unmeasured:
+            return
         self._progress.slide_stage(slide.name, "export")
-        place = str(self._run.root), slide.name, self._epoch
         for name in longest_first(slide.missing()):
-            self._push(slide, 0, ExportTask(*place, name, slide.order.how))
+            self._begin_export(slide, 0, name)
         self._finish_when_exported(slide)
+
+    def _begin_export(self, slide: _Slide, stage: int, name: Export) -> None:
+        if name in slide.begun:
+            return
+        slide.begun.add(name)
+        place = str(self._run.root), slide.name, self._epoch
+        self._push(slide, stage, ExportTask(*place, name, slide.order.how))
 
     def _finish_when_exported(self, slide: _Slide) -> None:
         stitched, ready = slide.stitched, slide.planned()
-        if stitched is None or slide.missing():
+        if stitched is None or slide.unmeasured != set() or slide.missing():
             return
         # Exports of the same segmentation that were not asked for this time are still there.
         earlier = [e for e in ready.exported if (slide.folder.root / e.file).exists()]

@@ -17,8 +17,8 @@ class Executor(Protocol):
         """Address of a page that shows what is going on, where there is one."""
         ...
 
-    def takes(self, task: Task) -> bool:
-        """Whether it takes this task now."""
+    def takes(self, task: Task, waiting: int) -> bool:
+        """Whether it takes this task now, one of so many that wait to be taken."""
         ...
 
     def submit(self, task: Task) -> None:
@@ -53,7 +53,7 @@ class InlineExecutor:
         """There is none."""
         return None
 
-    def takes(self, task: Task) -> bool:
+    def takes(self, task: Task, waiting: int) -> bool:
         """One task at a time."""
         return not self._tasks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -33,6 +34,9 @@ CACHE_BYTES = 2 * (DEFAULT_CACHE_BYTES + TILE_CACHE_BYTES)
 
 STITCH_BYTES = 256 * MIB
 """Cells of a few regions with their polygons, while they are settled or written."""
+
+_LOOKS = 2
+"""How often processes are looked at until children are sought again."""
 
 BYTES_PER_CELL = 64
 """What a cell costs beyond that, while its slide is stitched and exported."""
@@ -133,14 +137,17 @@ class MemoryWatch:
     def _watch(self) -> None:
         me = psutil.Process()
         while True:
-            self.peak_bytes = max(self.peak_bytes, _resident(me))
-            if self._stop.wait(self._every):
-                return
+            # Finding them takes longer than looking at them.
+            members = (me, *me.children(recursive=True))
+            for _ in range(_LOOKS):
+                self.peak_bytes = max(self.peak_bytes, _resident(members))
+                if self._stop.wait(self._every):
+                    return
 
 
-def _resident(process: psutil.Process) -> int:
+def _resident(members: Iterable[psutil.Process]) -> int:
     total = 0
-    for member in (process, *process.children(recursive=True)):
+    for member in members:
         try:
             total += member.memory_info().rss
         except psutil.Error:

@@ -1,9 +1,10 @@
 """Who works on what: tasks are placed on worker processes here, and blamed for their deaths.
 
 A worker holds at most ``QUEUE`` loads, one at work and one that waits. A load is one task, or
-several that are so short that handing them out singly would cost more than the work. When a
-worker dies, each of its tasks is suspect and is tried again alone on a worker that has nothing
-else to do, while the others go on; a task during which ``DEATHS`` workers died so is given up.
+several that are so short that handing them out singly would cost more than the work. Towards the
+end nothing waits behind other work that an idle worker could begin soon. When a worker dies, each
+of its tasks is suspect and is tried again alone on a worker that has nothing else to do, while the
+others go on; a task during which ``DEATHS`` workers died so is given up.
 Nothing here waits, and nothing here knows how tasks get to workers.
 """
 
@@ -23,7 +24,7 @@ QUEUE = 2
 DEATHS = 3
 """A task during which this many workers died, it alone being on them, is given up."""
 
-LOAD_SECONDS = 1.0
+LOAD_SECONDS = 0.2
 """Short tasks are handed out together until they take about this long."""
 
 LOAD_TASKS = 64
@@ -71,6 +72,9 @@ class _Place:
     worker: Worker
     loads: dict[int, Load] = field(default_factory=dict)
     reserved: bool = False
+
+    def has_long(self) -> bool:
+        return any(_is_long(load.tasks[0]) for load in self.loads.values())
 
 
 class Roster:
@@ -135,11 +139,21 @@ class Roster:
                     given_up.append((task, _poisonous(self._deaths.pop(id(task)))))
         return given_up
 
-    def takes(self, task: Task) -> bool:
-        """Whether there is room for a task now."""
-        return not self._again and (
-            self._open_load(task) is not None or self._free_place(task) is not None
-        )
+    def takes(self, task: Task, waiting: int) -> bool:
+        """Whether there is room for a task now, one of so many that wait for some.
+
+        Where no more than two a worker wait, none of them goes to a worker that is busy: another
+        may be free sooner. Nor does one of the long ones to a worker that has one already.
+        """
+        if self._again:
+            return False
+        if self._open_load(task) is not None:
+            return True
+        place = self._free_place(task)
+        if place is None or not place.loads:
+            return place is not None
+        crowded = waiting > 2 * len(self._fitting(task))
+        return crowded and not (_is_long(task) and place.has_long())
 
     def add(self, task: Task) -> None:
         """Take a task; where there is no room for it now it is the first to get some."""
@@ -205,7 +219,7 @@ class Roster:
             for place in self._fitting(task)
             if not place.reserved and len(place.loads) < place.worker.queue
         ]
-        return min(free, key=lambda place: len(place.loads), default=None)
+        return min(free, key=lambda place: (len(place.loads), place.has_long()), default=None)
 
     def _fitting(self, task: Task) -> list[_Place]:
         places = self._places.values()
@@ -227,6 +241,10 @@ class Roster:
                 self._suspects.append(task)
             else:
                 self._new_load(best, task).trial = True
+
+
+def _is_long(task: Task) -> bool:
+    return not isinstance(task, _MANY)
 
 
 def _poisonous(deaths: list[str]) -> Failure:

@@ -38,7 +38,7 @@ from wsiseg.pipeline.measuring import (
     measured_key,
     survey_features,
 )
-from wsiseg.pipeline.plan import key_of, read_plan
+from wsiseg.pipeline.plan import SlidePlan, key_of, read_plan
 from wsiseg.pipeline.prepare import Prepared, prepare_in
 from wsiseg.pipeline.session import forget_sessions
 from wsiseg.pipeline.stitching import MEASURES, Stitched, stitch_slide
@@ -49,7 +49,7 @@ from wsiseg.store.cells import StoredCells
 from wsiseg.store.folders import RunFolder, SlideFolder
 from wsiseg.store.lock import lock_epoch
 from wsiseg.store.tissue import read_tissue
-from wsiseg.summary.measured import thumbnail
+from wsiseg.tiling import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Ready:
     segment_key, block_key
         Keys of its segmentation and of its blocks.
     blocks
-        ``(name, column, row)`` of every block.
+        ``(name, column, row)`` of every block, in the order that they are done in.
     records
         Blocks that are committed already.
     tissue_mm2
@@ -244,11 +244,7 @@ def _done(task: Task, run: RunFolder, folder: SlideFolder) -> Result:
         case MeasureTask():
             return measure_part(folder, task.key, task.part)
         case ExportTask():
-            exported = write_export(folder, read_plan(folder.plan), task.name, task.how)
-            if task.name == "overview":
-                # Here, and not for the summary, for which everybody would wait.
-                thumbnail(folder)
-            return exported
+            return write_export(folder, read_plan(folder.plan), task.name, task.how)
 
 
 def _may_pass(task: Task, folder: SlideFolder, error: Exception) -> bool:
@@ -300,7 +296,7 @@ def _ready(folder: SlideFolder, prepared: Prepared) -> Ready:
     return Ready(
         segment_key=plan.segment_key,
         block_key=plan.block_key,
-        blocks=tuple((b.name, b.column, b.row) for b in plan.blocks()),
+        blocks=tuple((b.name, b.column, b.row) for b in _largest_first(plan)),
         records=committed_blocks(folder, plan.block_key),
         tissue_mm2=prepared.tissue.area_mm2(),
         seconds=prepared.seconds,
@@ -309,6 +305,12 @@ def _ready(folder: SlideFolder, prepared: Prepared) -> Ready:
         about=known.about,
         measured=measured_key(folder),
     )
+
+
+def _largest_first(plan: SlidePlan) -> list[Block]:
+    """The blocks of a slide: those of many tiles first, for the last end at different times on
+    different workers; otherwise row by row."""
+    return sorted(plan.blocks(), key=lambda block: -len(block.tiles))
 
 
 @dataclass(frozen=True, slots=True)
