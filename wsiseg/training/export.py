@@ -22,15 +22,12 @@ from wsiseg.models.network.files import (
     ModelFile,
     NetworkShape,
 )
-from wsiseg.models.network.fused import fused
 from wsiseg.models.network.runtime import import_openvino
 from wsiseg.models.network.stars import StarRule
 from wsiseg.models.zoo import find_folder
 from wsiseg.training.config import Model, TrainingConfig
 
-CORE = 1280
-"""Of a tile: a window is 1.56 times as large, at 1,024 px 1.72 times. The memory that larger ones
-take grows faster than what they spare."""
+CORE = 1024
 
 ROOM_PX = 48
 """Beyond its core a tile shows this much more than the network's reach: a nucleus of 8 µm that
@@ -77,7 +74,7 @@ def _write_graph(network: StarNetwork, described: ModelFile, out: Path) -> None:
     side = 2 * described.network.crop + 8 * network.stride
     example = torch.zeros(1, side, side, channels, dtype=torch.uint8)
     graph = openvino.convert_model(
-        PixelNetwork(fused(network), described.network.crop, described.outputs).eval(),
+        PixelNetwork(network, described.network.crop, described.outputs).eval(),
         example_input=example,
         input=[1, -1, -1, channels],
     )

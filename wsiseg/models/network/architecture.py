@@ -86,23 +86,6 @@ class Encoder(nn.Module):
         return features
 
 
-class Merge(nn.Sequential):
-    """Doubles coarse features, each pixel to 2 x 2, and convolves them with finer ones."""
-
-    def __init__(self, coarse: int, finer: int, outputs: int) -> None:
-        super().__init__(*_convolution(coarse + finer, outputs, 3))
-        self.coarse = coarse
-
-    def forward(self, input: tuple[Tensor, Tensor]) -> Tensor:
-        """``[n, coarse, y, x]`` and ``[n, finer, 2 y, 2 x]`` to ``[n, outputs, 2 y, 2 x]``."""
-        coarse, finer = input
-        doubled = nn.functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
-        found = torch.cat([doubled, finer], 1)
-        for layer in self:
-            found = layer(found)
-        return found
-
-
 class StarNetwork(nn.Module):
     """Encoder and decoder.
 
@@ -128,10 +111,10 @@ class StarNetwork(nn.Module):
         coarse = self.encoder.channels[-1]
         self.reduce, self.merge = nn.ModuleList(), nn.ModuleList()
         for skip, width in zip(skips, architecture.widths, strict=True):
-            self.reduce.append(nn.Sequential(*_convolution(coarse, width, 1)))
-            self.merge.append(Merge(width, skip, width))
+            self.reduce.append(_convolution(coarse, width, 1))
+            self.merge.append(_convolution(width + skip, width, 3))
             coarse = width
-        self.head = nn.Sequential(*_convolution(coarse, architecture.head, 3))
+        self.head = _convolution(coarse, architecture.head, 3)
         self.out = nn.Conv2d(architecture.head, architecture.outputs, 1)
         bias = torch.full((architecture.outputs,), -1.0)
         bias[0] = -2.0
@@ -151,7 +134,8 @@ class StarNetwork(nn.Module):
             for features, stride in zip(self.encoder(pixels), self.encoder.strides, strict=True)
         )
         for reduce, merge, skip in zip(self.reduce, self.merge, reversed(skips), strict=True):
-            found = merge((reduce(found), skip))
+            found = nn.functional.interpolate(reduce(found), scale_factor=2.0, mode="nearest")
+            found = merge(torch.cat([found, skip], 1))
         weight, bias = self.out.weight, self.out.bias
         if outputs is not None and bias is not None:
             weight, bias = weight[:outputs], bias[:outputs]
@@ -206,8 +190,8 @@ def _without_edge(features: Tensor, ring: int) -> Tensor:
     return features[:, :, ring:-ring, ring:-ring]
 
 
-def _convolution(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, ...]:
-    return (
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),

@@ -32,11 +32,11 @@ bounded. It holds a core of 2,048 px with its halo."""
 CARD_BATCH = 4
 """Windows predicted together on a graphics card: the tiles of a block of 2,048 px."""
 
-_BYTES_PER_PX = {"bf16": 250, "cuda": 128}
-"""Of a window: 170 while the network runs in bfloat16 and 300 in float32 (on a graphics card they
+_BYTES_PER_PX = {"bf16": 260, "cuda": 128}
+"""Of a window: 220 while the network runs in bfloat16 and 375 in float32 (on a graphics card they
 lie there), its outputs and those of the window before, which is decoded meanwhile."""
 
-_MOST_BYTES_PER_PX = 400
+_MOST_BYTES_PER_PX = 450
 
 
 class NetworkSegmenter:
