@@ -9,6 +9,7 @@ file there, so every one is checked in the form it is written in.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,19 +89,11 @@ def write_cells_geojson(path: Path, source: CellSource) -> GeojsonReport:
         If the file cannot be written.
     """
     classes = _class_texts(source.info)
-    report = GeojsonReport()
+    reports: list[GeojsonReport] = []
     with writing(path) as temporary, temporary.open("wb") as file:
-        pending = _OPENING
-        for part in range(len(source.extents)):
-            for batch in _chunks(source.read(part)):
-                cells, counted = _accepted(batch, source.info)
-                report += counted
-                if len(cells):
-                    file.write(_member(_text(cells, classes, pending)))
-                    pending = _SEPARATOR
-        empty = pending == _OPENING
-        file.write(_member(_OPENING + _CLOSING if empty else _CLOSING))
-    return report
+        for member in _members(_collection(source, classes, reports)):
+            file.write(member)
+    return sum(reports, GeojsonReport())
 
 
 def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: float) -> GeojsonReport:
@@ -160,6 +153,32 @@ def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: floa
         )
         (temporary / "import.groovy").write_text(_IMPORT_SCRIPT, encoding="utf-8")
     return report
+
+
+def _collection(
+    source: CellSource, classes: Texts, reports: list[GeojsonReport]
+) -> Iterator[bytes | NDArray[np.uint8]]:
+    """The text of all nuclei, piece by piece; what became of those of a piece is appended."""
+    pending = _OPENING
+    for part in range(len(source.extents)):
+        for batch in _chunks(source.read(part)):
+            cells, counted = _accepted(batch, source.info)
+            reports.append(counted)
+            if len(cells):
+                yield _text(cells, classes, pending)
+                pending = _SEPARATOR
+    yield _OPENING + _CLOSING if pending == _OPENING else _CLOSING
+
+
+def _members(texts: Iterator[bytes | NDArray[np.uint8]]) -> Iterator[bytes]:
+    """Each text compressed, in order; one while the next is put together."""
+    with ThreadPoolExecutor(1) as beside:
+        before = beside.submit(_member, next(texts))
+        for text in texts:
+            following = beside.submit(_member, text)
+            yield before.result()
+            before = following
+        yield before.result()
 
 
 def _member(text: bytes | NDArray[np.uint8]) -> bytes:
