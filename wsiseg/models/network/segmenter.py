@@ -76,10 +76,8 @@ class NetworkSegmenter:
         stride = described.network.stride
         margin = -(-described.network.reach_px // stride) * stride
         self._pieces = Pieces(self._grid, self._crop, margin, PIECE)
-        settings = described.decoding.model_dump()
-        if runtime == "openvino":
-            # The same weights in another graph give other last digits.
-            settings["graph"] = described.sha256.get(GRAPH)
+        # The same weights in another graph give other last digits.
+        settings = described.decoding.model_dump() | {"graph": described.sha256.get(GRAPH)}
         self._spec = ModelSpec(
             name=described.name,
             sha256=described.sha256[WEIGHTS],
