@@ -59,9 +59,10 @@ def begin_as_copy() -> None:
     """Import here what workers need, and start it as a copy of this process.
 
     A process that has imported something like that already may have threads, which a copy would
-    lack: then this is :func:`begin`.
+    lack: then this is :func:`begin`, and so where Python starts its server in another way.
     """
-    if method() != "forkserver" or "numpy" in sys.modules:
+    startable = method() == "forkserver" and hasattr(util, "spawnv_passfds")
+    if not startable or "numpy" in sys.modules:
         begin()
         return
     # This one is to be a process of its own.
