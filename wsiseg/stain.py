@@ -203,13 +203,19 @@ def measure_stains(
 
 def _white(pixels: NDArray[np.uint8]) -> Vector:
     """Intensity of glass: the brightest of the samples, where those are plausible."""
-    place = _WHITE_SHARE * (len(pixels) - 1)
-    below = int(place)
-    places = (below, min(below + 1, len(pixels) - 1))
-    ends = [np.searchsorted(np.cumsum(counts), places, side="right") for counts in _counts(pixels)]
-    high = [float(low + (top - low) * (place - below)) for low, top in ends]
+    high = [counted_quantile(counts, _WHITE_SHARE) for counts in _counts(pixels)]
     red, green, blue = (min(255.0, max(225.0, float(round(value)))) for value in high)
     return red, green, blue
+
+
+def counted_quantile(counts: NDArray[np.int64], share: float) -> float:
+    """A quantile, linearly interpolated, of values ``0..k-1`` given by how often each occurs."""
+    total = int(counts.sum())
+    place = share * (total - 1)
+    below = int(place)
+    ranks = (below, min(below + 1, total - 1))
+    low, high = np.searchsorted(np.cumsum(counts), ranks, side="right")
+    return float(low + (high - low) * (place - below))
 
 
 @njit(cache=True, nogil=True)

@@ -77,6 +77,14 @@ def draw_bitmaps(cells: CellBatch, box: Box, scale: tuple[float, float]) -> Bitm
     return Bitmaps(box, taken, boxes, words, starts)
 
 
+@njit(cache=True, nogil=True)
+def rows_of(
+    i: int, boxes: NDArray[np.int64], words: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The words ``[y, w]`` of one nucleus, see :class:`Bitmaps`."""
+    return words[starts[i] : starts[i + 1]].reshape(boxes[i, 3] - boxes[i, 1], -1)
+
+
 def _words(begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of words that hold some columns; 0 where there are none."""
     return np.where(begin < end, ((end - 1) >> SHIFT) - (begin >> SHIFT) + 1, 0)
@@ -116,7 +124,7 @@ def _draw_all(
             continue
         x0, y0, x1, y1 = boxes[i]
         rings = ring_offsets[polygon_offsets[i] : polygon_offsets[i + 1] + 1]
-        rows = words[starts[i] : starts[i + 1]].reshape(y1 - y0, -1)
+        rows = rows_of(i, boxes, words, starts)
         left = x0 >> SHIFT
         limits = (corner[0] + x0, corner[1] + y0, corner[0] + x1, corner[1] + y1)
         mark_edges(rows, SHIFT, corner[0] + (left << SHIFT), vertices, rings, scale, limits)
@@ -152,7 +160,7 @@ def _having(
     """Which nuclei have some of the pixels that several share."""
     having = np.zeros(len(boxes), np.bool_)
     for i in range(len(boxes)):
-        rows = words[starts[i] : starts[i + 1]].reshape(boxes[i, 3] - boxes[i, 1], -1)
+        rows = rows_of(i, boxes, words, starts)
         left = boxes[i, 0] >> SHIFT
         for y in range(rows.shape[0]):
             for w in range(rows.shape[1]):
@@ -171,7 +179,7 @@ def _settle(
     """Give every shared pixel to the first nucleus in ``order`` that has it, and to no other."""
     free = shared.copy()
     for i in order:
-        rows = words[starts[i] : starts[i + 1]].reshape(boxes[i, 3] - boxes[i, 1], -1)
+        rows = rows_of(i, boxes, words, starts)
         left = boxes[i, 0] >> SHIFT
         for y in range(rows.shape[0]):
             for w in range(rows.shape[1]):

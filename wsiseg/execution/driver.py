@@ -134,6 +134,11 @@ class _Slide:
         """Exports that are asked for and not there yet."""
         return [name for name in self.order.job.exports if name not in self.exported]
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is known what there is to measure, and all of that is done."""
+        return self.unmeasured is not None and not self.unmeasured
+
     def is_early(self, name: Export) -> bool:
         """Whether an export can be written before the cells are measured."""
         return name in _UNMEASURED and self.order.job.classifier is None
@@ -380,7 +385,7 @@ class Driver:
         self._export_when_measured(slide)
 
     def _export_when_measured(self, slide: _Slide) -> None:
-        if slide.unmeasured:
+        if not slide.is_measured:
             return
         self._progress.slide_stage(slide.name, "export")
         for name in longest_first(slide.missing()):
@@ -396,7 +401,7 @@ class Driver:
 
     def _finish_when_exported(self, slide: _Slide) -> None:
         stitched, ready = slide.stitched, slide.planned()
-        if stitched is None or slide.unmeasured != set() or slide.missing():
+        if stitched is None or not slide.is_measured or slide.missing():
             return
         # Exports of the same segmentation that were not asked for this time are still there.
         earlier = [e for e in ready.exported if (slide.folder.root / e.file).exists()]

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from wsiseg.cells.batch import CellBatch, CellsInfo, CellSource
 from wsiseg.errors import ConfigurationError
+from wsiseg.export._gzip import gzip_member
 from wsiseg.export._text import Texts, Written, features_text
 from wsiseg.export.units import measurement_name
 from wsiseg.export.validity import sound
@@ -32,9 +32,6 @@ _SEPARATOR = b",\n"
 
 _CHUNK = 4096
 """Nuclei whose text is held at once: about 5 MB."""
-
-_GZIP_LEVEL = 1
-"""Of libdeflate: the text of nuclei comes out smaller than at level 4 of zlib, 4 times faster."""
 
 _MAX_REGIONS = 10_000
 
@@ -126,19 +123,17 @@ def write_cells_geojson_split(folder: Path, source: CellSource, *, side_um: floa
     report = GeojsonReport()
     with writing(folder) as temporary:
         temporary.mkdir()
-        for part in range(len(source.extents)):
-            for batch in _chunks(source.read(part)):
-                cells, counted = _accepted(batch, source.info)
-                report += counted
-                for place, members in _by_region(cells, side):
-                    opening = _SEPARATOR if place in counts else _OPENING
-                    text = _text(cells.take(members), classes, opening)
-                    with (temporary / _region_file(place)).open("ab") as file:
-                        file.write(_member(text))
-                    counts[place] = counts.get(place, 0) + len(members)
+        for cells, counted in _pieces(source):
+            report += counted
+            for place, members in _by_region(cells, side):
+                opening = _SEPARATOR if place in counts else _OPENING
+                text = _text(cells.take(members), classes, opening)
+                with (temporary / _region_file(place)).open("ab") as file:
+                    file.write(gzip_member(text))
+                counts[place] = counts.get(place, 0) + len(members)
         for place in counts:
             with (temporary / _region_file(place)).open("ab") as file:
-                file.write(_member(_CLOSING))
+                file.write(gzip_member(_CLOSING))
         write_json(
             temporary / "index.json",
             {
@@ -160,35 +155,31 @@ def _collection(
 ) -> Iterator[bytes | NDArray[np.uint8]]:
     """The text of all nuclei, piece by piece; what became of those of a piece is appended."""
     pending = _OPENING
-    for part in range(len(source.extents)):
-        for batch in _chunks(source.read(part)):
-            cells, counted = _accepted(batch, source.info)
-            reports.append(counted)
-            if len(cells):
-                yield _text(cells, classes, pending)
-                pending = _SEPARATOR
+    for cells, counted in _pieces(source):
+        reports.append(counted)
+        if len(cells):
+            yield _text(cells, classes, pending)
+            pending = _SEPARATOR
     yield _OPENING + _CLOSING if pending == _OPENING else _CLOSING
 
 
 def _members(texts: Iterator[bytes | NDArray[np.uint8]]) -> Iterator[bytes]:
     """Each text compressed, in order; one while the next is put together."""
     with ThreadPoolExecutor(1) as beside:
-        before = beside.submit(_member, next(texts))
+        before = beside.submit(gzip_member, next(texts))
         for text in texts:
-            following = beside.submit(_member, text)
+            following = beside.submit(gzip_member, text)
             yield before.result()
             before = following
         yield before.result()
 
 
-def _member(text: bytes | NDArray[np.uint8]) -> bytes:
-    # The library's type hints leave out the arrays that it takes as well.
-    return bytes(imagecodecs.gzip_encode(text, level=_GZIP_LEVEL))  # type: ignore[arg-type]
-
-
-def _chunks(batch: CellBatch) -> Iterator[CellBatch]:
-    for start in range(0, len(batch), _CHUNK):
-        yield batch.between(start, min(start + _CHUNK, len(batch)))
+def _pieces(source: CellSource) -> Iterator[tuple[CellBatch, GeojsonReport]]:
+    """All cells that can be written, some at a time, and what became of the others."""
+    for part in range(len(source.extents)):
+        batch = source.read(part)
+        for start in range(0, len(batch), _CHUNK):
+            yield _accepted(batch.between(start, min(start + _CHUNK, len(batch))), source.info)
 
 
 def _accepted(batch: CellBatch, info: CellsInfo) -> tuple[CellBatch, GeojsonReport]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imagecodecs
 import pyarrow as pa
 
 from wsiseg.cells.batch import CellSource
+from wsiseg.export._gzip import gzip_member
 from wsiseg.export.tables import cell_tables
 from wsiseg.files import writing
 
@@ -18,9 +18,6 @@ _NO_TEXT = ("geometry", "bbox")
 
 _CHUNK = 4096
 """Nuclei whose text is held at once: about 2 MB."""
-
-_GZIP_LEVEL = 1
-"""Of libdeflate: a twelfth more bytes than at level 3, half the time."""
 
 
 def write_csv(path: Path, source: CellSource) -> None:
@@ -41,7 +38,7 @@ def write_csv(path: Path, source: CellSource) -> None:
             plain = _plain(table)
             for start in range(0, max(len(plain), 1), _CHUNK):
                 text = _text(plain.slice(start, _CHUNK), header=header)
-                file.write(imagecodecs.gzip_encode(text, level=_GZIP_LEVEL))
+                file.write(gzip_member(text))
                 header = False
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsiseg.cells.bitmaps import SHIFT, WORD, Bitmaps, grown_rows
+from wsiseg.cells.bitmaps import SHIFT, WORD, Bitmaps, grown_rows, rows_of
 from wsiseg.features.definitions import NUCLEUS_STATISTICS, RING_STATISTICS
 from wsiseg.geometry import MPP, Box
 from wsiseg.stain import AMOUNT_UNIT, Stains, amount_of, amount_tables, density_table
@@ -178,7 +178,7 @@ def _measure(
         x0, y0, x1, y1 = boxes[i]
         if x0 >= x1:
             continue
-        own = words[starts[i] : starts[i + 1]].reshape(y1 - y0, -1)
+        own = rows_of(i, boxes, words, starts)
         core = _cut((x0, y0, x1, y1), view)
         n = _places(own, (x0 >> SHIFT, y0), core, view, places)
         _values(pixels, places[:n], tables, values)

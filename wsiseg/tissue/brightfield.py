@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsiseg.stain import counted_quantile
 from wsiseg.tissue.areas import Mask, at_border, grown, pieces, touching_border
 from wsiseg.tissue.smoothing import smoothed
 
@@ -97,7 +98,8 @@ def glass_level(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     histogram = bare.astype(np.float64)
     mode = int(np.argmax(ndimage.uniform_filter1d(histogram, 5, mode="constant")))
     near = _bare(flat, max(mode - 4, _GLASS_LEAST), min(mode + 4, highest))[1:]
-    level: NDArray[np.float32] = np.array([_median(counts) for counts in near], np.float32)
+    medians = [counted_quantile(counts, 0.5) for counts in near]
+    level: NDArray[np.float32] = np.array(medians, np.float32)
     return level
 
 
@@ -117,13 +119,6 @@ def _bare(flat: NDArray[np.uint8], lowest: int, highest: int) -> NDArray[np.int6
             found[2, green] += 1
             found[3, blue] += 1
     return found
-
-
-def _median(counts: NDArray[np.int64]) -> float:
-    """The median of values given by how often each occurs."""
-    total = int(counts.sum())
-    middle = np.searchsorted(np.cumsum(counts), [(total - 1) // 2, total // 2], side="right")
-    return float(middle.mean())
 
 
 def _threshold(density: NDArray[np.float32]) -> tuple[float, str]:

@@ -100,14 +100,9 @@ class TissueMask:
         here = frame.box_in(box, self.frame).intersection(self.frame.box)
         return bool((self.codes[here.slices()] == _TISSUE).any())
 
-    def share(self, box: Box, frame: Frame) -> float:
-        """How much of a box of another frame is tissue, 0..1; 0 outside the slide."""
-        here = frame.box_in(box, self.frame).intersection(self.frame.box)
-        codes = self.codes[here.slices()]
-        return int(np.count_nonzero(codes == _TISSUE)) / codes.size if codes.size else 0.0
-
     def shares(self, frame: Frame, side: int) -> NDArray[np.float64]:
-        """:meth:`share` of every cell of ``frame.box.split(side)``: ``[n]``, in their order."""
+        """How much of every cell of ``frame.box.split(side)`` is tissue, 0..1, 0 outside the slide:
+        ``[n]``, in their order."""
         edge = frame.size
         tops = [Box(0, y, 1, min(y + side, edge.height)) for y in range(0, edge.height, side)]
         lefts = [Box(x, 0, min(x + side, edge.width), 1) for x in range(0, edge.width, side)]
